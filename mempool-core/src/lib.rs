@@ -1,1 +1,108 @@
-//! Placeholder while the workspace is laid out.
+//! A pool of values with an exact memory limit: past it, the least recently used go to a slower tier.
+//!
+//! A program puts values into a [`Pool`] and keeps small typed references, [`DRef`]. The pool counts every byte that
+//! its values own; when the limit is reached it evicts the least recently used, writing them to its
+//! [`SpillStore`], and brings them back when they are got. It is a store and not a cache: a value that was set stays
+//! readable until its last reference is dropped or it is deleted.
+//!
+//! ```
+//! use mempool_core::{Blob, PoolOptions};
+//!
+//! // Room for about one and a half of these values.
+//! let pool = PoolOptions::new().memory_limit(1_600_000).open(Blob);
+//! let first = pool.set(vec![1; 1_000_000])?;
+//! let second = pool.set(vec![2; 1_000_000])?; // evicts the first
+//! assert!(!pool.is_in_memory(&first));
+//! assert_eq!(pool.get(&first)?[0], 1); // comes back as a view, and takes nothing from the limit
+//! assert!(pool.stats().peak_bytes <= 1_600_000);
+//! # drop(second);
+//! # Ok::<(), mempool_core::Error>(())
+//! ```
+//!
+//! This crate does no I/O and knows no format, no file and no network. What a value is in memory and on disk is told
+//! by a [`Codec`] (`mempool-codec` has two, [`Blob`] here is a third); where frames go, by a [`SpillStore`]
+//! (`mempool-spill` has the one for disks, [`MemoryStore`] here works alone).
+//!
+//! # The model
+//!
+//! | word | meaning |
+//! | --- | --- |
+//! | value | what a user puts in; immutable from then on |
+//! | resident bytes | heap bytes owned by pooled values; what the memory limit counts |
+//! | view | what `get` hands out, over heap or over a map |
+//! | pin | a reader holds the value: it is not evicted until the guard is dropped |
+//! | evict, spill | release the resident bytes; write first if there is no good copy on disk |
+//! | frame | a value at rest: header and sections |
+//!
+//! ```text
+//!            set                 room is needed: written, then released
+//!   value ─────────▶ Resident ───────────────────────────────────────────▶ Spilled
+//!                     ▲   ▲                                                 │   │
+//!                     │   └──────────── get: codec decodes ─────────────────┘   │
+//!                     │                                                         │
+//!                     │  Mapped ◀────── get: codec maps (no resident bytes) ────┘
+//!                     │
+//!                     └ a later eviction of the same value writes nothing: the frame is still good
+//! ```
+
+#[macro_use]
+mod mutant;
+
+mod blob;
+mod budget;
+mod buffer;
+mod builder;
+mod claim;
+mod codec;
+mod dref;
+mod entry;
+mod error;
+mod evict;
+mod file;
+mod frame;
+mod id;
+mod index;
+mod memory;
+mod options;
+mod parking;
+mod pin;
+mod pool;
+mod recency;
+mod reclaim;
+mod registration;
+mod shared;
+mod sink;
+mod stats;
+mod store;
+mod sync;
+mod word;
+
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use blob::Blob;
+pub use budget::{Ledger, LedgerUsage, Reservation, Wait};
+pub use buffer::{ALIGNMENT, ALIGNMENT_MAX, Buffer, BufferMut};
+pub use builder::Builder;
+pub use codec::{Build, Codec, CodecName, Format, Room, copy_into, type_tag};
+pub use dref::DRef;
+pub use error::{
+    Cause, CodecError, Error, ErrorKind, FrameDamage, NoRoom, PinnedValue, Rejected, Result,
+    StoreError, StoreErrorKind,
+};
+pub use file::FileRef;
+pub use frame::{
+    Content, Frame, HEADER_BYTES, Header, MAGIC, SECTION_BYTES, SECTIONS_MAX, Section, VERSION,
+};
+pub use id::Id;
+pub use memory::MemoryStore;
+#[cfg(feature = "mutants")]
+#[doc(hidden)]
+pub use mutant::is_on as mutant_is_on;
+pub use options::{PoolOptions, SetOptions};
+pub use pin::{Loaded, Pinned, PinnedOwned};
+pub use pool::Pool;
+pub use recency::Policy;
+pub use sink::{Sink, Source, Trust};
+pub use stats::Stats;
+pub use store::{Fingerprint, Handle, SpillStore, StoreUsage};

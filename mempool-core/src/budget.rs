@@ -1,0 +1,402 @@
+//! The byte ledger: what is in use, what the limit is, who waits for room.
+//!
+//! Used bytes change in this file alone, under one short lock, so that they equal the sum of live
+//! [`Reservation`]s at every instant another thread can look. The lock is never held across I/O, an
+//! eviction or user code.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, NoRoom, PinnedValue, Result};
+use crate::sync::{self, Condvar, Mutex};
+
+/// How long a request may wait for pins to be dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Not at all: evict what can be evicted, else fail.
+    No,
+    /// Until this instant.
+    Until(Instant),
+}
+
+impl Wait {
+    /// Until `timeout` from now.
+    #[must_use]
+    pub fn for_at_most(timeout: Duration) -> Self {
+        let now = Instant::now();
+        // A timeout beyond the clock's range is for ever; thirty years are.
+        let far = Duration::from_secs(1_000_000_000);
+        Self::Until(now.checked_add(timeout).or_else(|| now.checked_add(far)).unwrap_or(now))
+    }
+}
+
+/// What one pass of eviction came to.
+#[derive(Debug)]
+pub(crate) enum Progress {
+    /// Something was freed, or another thread is about to; look again.
+    Freed,
+    /// Nothing can be evicted now.
+    Stuck,
+    /// What could have been evicted could not be written.
+    Failed(Error),
+}
+
+/// Who makes room when the limit is reached.
+pub(crate) trait Evictor: Send + Sync {
+    /// Tries to free at least `bytes`. Called without the ledger's lock.
+    fn evict(&self, bytes: u64) -> Progress;
+    /// The largest values that cannot be evicted now.
+    fn largest_pinned(&self) -> Vec<PinnedValue>;
+}
+
+/// The ledger of one budget. Pools that share a budget share it.
+pub struct Ledger {
+    state: Mutex<State>,
+    changed: Condvar,
+    evictor: OnceLock<Weak<dyn Evictor>>,
+    timeout: Duration,
+}
+
+#[derive(Debug)]
+struct State {
+    limit: u64,
+    used: u64,
+    peak: u64,
+    /// Tickets of the requests that wait, oldest first. Only the first may take.
+    queue: VecDeque<u64>,
+    next_ticket: u64,
+    /// Moves with everything that may let a waiter go on.
+    epoch: u64,
+}
+
+/// A ledger's figures at one instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LedgerUsage {
+    /// The limit.
+    pub limit_bytes: u64,
+    /// The sum of live reservations.
+    pub used_bytes: u64,
+    /// The most that was ever used.
+    pub peak_bytes: u64,
+    /// How many requests wait for room.
+    pub waiting: usize,
+}
+
+impl Ledger {
+    /// A ledger of `limit_bytes`, whose waiting requests give up after `timeout`.
+    #[must_use]
+    pub fn new(limit_bytes: u64, timeout: Duration) -> Arc<Self> {
+        let state = State {
+            limit: limit_bytes,
+            used: 0,
+            peak: 0,
+            queue: VecDeque::new(),
+            next_ticket: 0,
+            epoch: 0,
+        };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            evictor: OnceLock::new(),
+            timeout,
+        })
+    }
+
+    pub(crate) fn set_evictor(&self, evictor: Weak<dyn Evictor>) {
+        // A second evictor would be a second pool on one ledger; the first one stays.
+        let _ = self.evictor.set(evictor);
+    }
+
+    /// Limit, use and peak at one instant.
+    #[must_use]
+    pub fn usage(&self) -> LedgerUsage {
+        let state = sync::lock(&self.state);
+        LedgerUsage {
+            limit_bytes: state.limit,
+            used_bytes: state.used,
+            peak_bytes: state.peak,
+            waiting: state.queue.len(),
+        }
+    }
+
+    /// How long a request of this ledger waits unless it says otherwise.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Takes `bytes`, making room as far as `wait` allows.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] beyond the whole limit, [`Error::NoRoom`] when pins fill it, [`Error::Spill`]
+    /// when what could be evicted could not be written.
+    pub fn reserve(self: &Arc<Self>, bytes: u64, wait: Wait) -> Result<Reservation> {
+        self.take(bytes, wait)?;
+        Ok(Reservation { ledger: Arc::clone(self), bytes })
+    }
+
+    /// An empty reservation, to be grown.
+    #[must_use]
+    pub fn nothing(self: &Arc<Self>) -> Reservation {
+        Reservation { ledger: Arc::clone(self), bytes: 0 }
+    }
+
+    /// Changes the limit; when it falls, only after enough has been evicted, so that use never stands above it.
+    ///
+    /// # Errors
+    /// As [`reserve`](Self::reserve); the limit then stays what it was.
+    pub fn set_limit(&self, limit_bytes: u64, wait: Wait) -> Result<()> {
+        self.acquire(Request::Limit(limit_bytes), wait)
+    }
+
+    /// Tells those who wait that something may have become evictable.
+    pub(crate) fn nudge(&self) {
+        let mut state = sync::lock(&self.state);
+        state.epoch = state.epoch.wrapping_add(1);
+        self.changed.notify_all();
+    }
+
+    fn take(&self, bytes: u64, wait: Wait) -> Result<()> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        self.acquire(Request::Take(bytes), wait)
+    }
+
+    fn acquire(&self, request: Request, wait: Wait) -> Result<()> {
+        let mut state = sync::lock(&self.state);
+        if state.queue.is_empty() && request.grant(&mut state) {
+            return Ok(());
+        }
+        let ticket = state.next_ticket;
+        state.next_ticket = state.next_ticket.wrapping_add(1);
+        state.queue.push_back(ticket);
+        drop(state);
+        let outcome = self.acquire_in_turn(request, ticket, wait);
+        let mut state = sync::lock(&self.state);
+        state.queue.retain(|&waiting| waiting != ticket);
+        state.epoch = state.epoch.wrapping_add(1);
+        self.changed.notify_all();
+        outcome
+    }
+
+    fn acquire_in_turn(&self, request: Request, ticket: u64, wait: Wait) -> Result<()> {
+        loop {
+            let mut state = sync::lock(&self.state);
+            let epoch = state.epoch;
+            let first = state.queue.front() == Some(&ticket);
+            if first && request.grant(&mut state) {
+                return Ok(());
+            }
+            request.check(&state)?;
+            let missing = request.missing(&state);
+            drop(state);
+            let progress = match missing {
+                0 => Progress::Stuck,
+                missing => self.evict(missing),
+            };
+            match progress {
+                Progress::Freed => {}
+                Progress::Failed(error) => return Err(error),
+                Progress::Stuck => self.wait_for_change(request, epoch, wait)?,
+            }
+        }
+    }
+
+    fn evict(&self, bytes: u64) -> Progress {
+        match self.evictor.get().and_then(Weak::upgrade) {
+            Some(evictor) => evictor.evict(bytes),
+            None => Progress::Stuck,
+        }
+    }
+
+    /// Returns when the epoch has moved on from `epoch`, which was read before the look that found nothing.
+    fn wait_for_change(&self, request: Request, epoch: u64, wait: Wait) -> Result<()> {
+        let mut state = sync::lock(&self.state);
+        while state.epoch == epoch {
+            let deadline = match wait {
+                Wait::Until(deadline) if sync::MODELLED || Instant::now() < deadline => deadline,
+                _ => {
+                    let report = request.report(&state);
+                    drop(state);
+                    return Err(self.no_room(report));
+                }
+            };
+            state = sync::wait_until(&self.changed, state, deadline);
+        }
+        Ok(())
+    }
+
+    fn no_room(&self, mut report: NoRoom) -> Error {
+        if let Some(evictor) = self.evictor.get().and_then(Weak::upgrade) {
+            report.largest = evictor.largest_pinned();
+        }
+        report.into()
+    }
+
+    fn credit(&self, bytes: u64) {
+        if bytes == 0 || mutant!("ledger_leak") {
+            return;
+        }
+        let mut state = sync::lock(&self.state);
+        state.used =
+            state.used.checked_sub(bytes).expect("a reservation returns no more than was taken");
+        state.epoch = state.epoch.wrapping_add(1);
+        if !state.queue.is_empty() {
+            self.changed.notify_all();
+        }
+    }
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ledger").field("usage", &self.usage()).finish_non_exhaustive()
+    }
+}
+
+/// What a caller wants of the ledger.
+#[derive(Clone, Copy)]
+enum Request {
+    Take(u64),
+    Limit(u64),
+}
+
+impl Request {
+    fn grant(self, state: &mut State) -> bool {
+        match self {
+            Self::Take(bytes) => {
+                let Some(used) = state.used.checked_add(bytes) else { return false };
+                if used > state.limit {
+                    return false;
+                }
+                state.used = used;
+                state.peak = state.peak.max(used);
+            }
+            Self::Limit(limit) => {
+                if state.used > limit {
+                    return false;
+                }
+                state.limit = limit;
+                state.epoch = state.epoch.wrapping_add(1);
+            }
+        }
+        true
+    }
+
+    /// Whether it can ever be granted.
+    fn check(self, state: &State) -> Result<()> {
+        match self {
+            Self::Take(bytes) if bytes > state.limit => {
+                Err(Error::TooLarge { asked_bytes: bytes, limit_bytes: state.limit })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How many bytes must go before it fits; 0 when it fits and only waits for its turn.
+    fn missing(self, state: &State) -> u64 {
+        match self {
+            Self::Take(bytes) => state.used.saturating_add(bytes).saturating_sub(state.limit),
+            Self::Limit(limit) => state.used.saturating_sub(limit),
+        }
+    }
+
+    fn report(self, state: &State) -> NoRoom {
+        let (asked_bytes, limit_bytes) = match self {
+            Self::Take(bytes) => (bytes, state.limit),
+            Self::Limit(limit) => (0, limit),
+        };
+        NoRoom { asked_bytes, limit_bytes, used_bytes: state.used, largest: Vec::new() }
+    }
+}
+
+/// Bytes taken from a budget; dropped, it pays them back.
+///
+/// Take it before you allocate, and drop it after you have freed.
+pub struct Reservation {
+    ledger: Arc<Ledger>,
+    bytes: u64,
+}
+
+impl Reservation {
+    /// How many bytes it holds.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Takes `bytes` more, evicting values and waiting as `set` does.
+    ///
+    /// # Errors
+    /// As [`Ledger::reserve`]; the reservation is then as it was.
+    pub fn grow(&mut self, bytes: u64) -> Result<()> {
+        self.grow_within(bytes, Wait::for_at_most(self.ledger.timeout))
+    }
+
+    /// Takes `bytes` more, evicting values but not waiting.
+    ///
+    /// # Errors
+    /// As [`Ledger::reserve`]; the reservation is then as it was.
+    pub fn try_grow(&mut self, bytes: u64) -> Result<()> {
+        self.grow_within(bytes, Wait::No)
+    }
+
+    /// Takes `bytes` more, waiting as `wait` says.
+    ///
+    /// # Errors
+    /// As [`Ledger::reserve`]; the reservation is then as it was.
+    pub fn grow_within(&mut self, bytes: u64, wait: Wait) -> Result<()> {
+        let Some(grown) = self.bytes.checked_add(bytes) else {
+            let limit_bytes = self.ledger.usage().limit_bytes;
+            return Err(Error::TooLarge { asked_bytes: u64::MAX, limit_bytes });
+        };
+        self.ledger.take(bytes, wait)?;
+        self.bytes = grown;
+        Ok(())
+    }
+
+    /// Pays back `bytes`, or all it has if that is less.
+    pub fn shrink(&mut self, bytes: u64) {
+        drop(self.split(bytes.min(self.bytes)));
+    }
+
+    /// Moves `bytes` into a reservation of their own.
+    ///
+    /// # Panics
+    /// When it holds fewer.
+    #[must_use]
+    pub fn split(&mut self, bytes: u64) -> Self {
+        self.bytes = self.bytes.checked_sub(bytes).expect("a split takes no more than there is");
+        Self { ledger: Arc::clone(&self.ledger), bytes }
+    }
+
+    /// Takes over what `other` holds.
+    ///
+    /// # Panics
+    /// When `other` is of another ledger.
+    pub fn absorb(&mut self, mut other: Self) {
+        assert!(Arc::ptr_eq(&self.ledger, &other.ledger), "reservations of one ledger");
+        self.bytes = self.bytes.checked_add(other.bytes).expect("a ledger's bytes fit in 64 bits");
+        other.bytes = 0;
+    }
+
+    /// The ledger that it is taken from.
+    #[must_use]
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.ledger.credit(self.bytes);
+    }
+}
+
+impl fmt::Debug for Reservation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reservation").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,392 @@
+//! `Buffer`: immutable bytes with a promised alignment, owned or mapped, and counted until the last holder goes.
+//!
+//! ```text
+//! heap:      one allocation, Layout::size of it is what the ledger is charged
+//!            ┌──────────────────────────────┬─────────┬──────────────────────┐
+//!            │ Header: holders, origin,     │ padding │ bytes, aligned       │
+//!            │         reservation          │         │                      │
+//!            └──────────────────────────────┴─────────┴──────────────────────┘
+//! adopted:   Header alone ──▶ bytes of a Vec, a map, a Bytes …, which the header owns
+//! ```
+//!
+//! A [`Buffer`] is a counted pointer into it: clone and slice cost one atomic addition and copy nothing.
+//! This file never looks at what the bytes mean.
+
+#![expect(unsafe_code, reason = "a counted allocation with its header in front of the bytes")]
+
+use std::alloc::{Layout, alloc, dealloc};
+use std::any::Any;
+use std::fmt;
+use std::mem::ManuallyDrop;
+use std::ops::{Bound, Deref, RangeBounds};
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::budget::{Ledger, Reservation};
+use crate::error::{Error, Result};
+use crate::sync::atomic::{AtomicUsize, Ordering, fence};
+
+/// The alignment of a buffer's first byte unless more is asked for: a cache line, and what Arrow recommends.
+pub const ALIGNMENT: usize = 64;
+
+/// The largest alignment that can be asked for: a page.
+pub const ALIGNMENT_MAX: usize = 4096;
+
+/// Set in `holders` when a request for room waits for the pool to be the only holder again.
+const WATCHED: usize = 1 << (usize::BITS - 1);
+
+/// Stands in front of the bytes, or alone when it owns bytes that lie elsewhere.
+struct Header {
+    holders: AtomicUsize,
+    origin: Origin,
+    reservation: Option<Reservation>,
+}
+
+enum Origin {
+    /// The bytes follow in the same allocation, which has this layout.
+    Inline(Layout),
+    /// The bytes belong to this owner, a leaked box; the header is a box of its own.
+    Adopted(NonNull<dyn Any + Send + Sync>),
+}
+
+/// Immutable bytes with a promised alignment.
+///
+/// *Shape*: 64-byte aligned unless it was sliced or adopted. *Ownership*: counted; the reservation that pays for
+/// the bytes is paid back when the last clone or slice is dropped, wherever it is held.
+pub struct Buffer {
+    header: NonNull<Header>,
+    data: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the bytes never change after construction, the count is atomic, and the owner and the reservation in
+// the header are Send and Sync.
+unsafe impl Send for Buffer {}
+// SAFETY: as for Send; a shared Buffer gives out `&[u8]` alone.
+unsafe impl Sync for Buffer {}
+
+impl Buffer {
+    /// What a heap buffer of `len` bytes is charged: its header, padding and bytes.
+    ///
+    /// # Errors
+    /// [`Error::Allocation`] when no allocation can be that large.
+    pub fn allocation_bytes(len: usize, align: usize) -> Result<u64> {
+        Ok(layout_of(len, align)?.0.size() as u64)
+    }
+
+    /// What adopting an owner of type `O` allocates, beside what the owner has allocated itself.
+    #[must_use]
+    pub const fn adoption_bytes<O>() -> u64 {
+        (size_of::<Header>() + size_of::<O>()) as u64
+    }
+
+    /// Copies `bytes` into a new heap buffer that `reservation` pays for.
+    ///
+    /// # Errors
+    /// [`Error::Allocation`] when the allocator refuses.
+    ///
+    /// # Panics
+    /// When `reservation` is not exactly [`allocation_bytes`](Self::allocation_bytes).
+    pub fn copy_of(bytes: &[u8], align: usize, reservation: Reservation) -> Result<Self> {
+        let mut buffer = BufferMut::with_capacity(bytes.len(), align, reservation)?;
+        buffer.extend_from_slice(bytes);
+        Ok(buffer.freeze())
+    }
+
+    /// A heap buffer that no ledger counts: for stores and tests.
+    ///
+    /// # Errors
+    /// [`Error::Allocation`] when the allocator refuses.
+    pub fn uncounted(bytes: &[u8]) -> Result<Self> {
+        let mut buffer = BufferMut::allocate(bytes.len(), ALIGNMENT, None)?;
+        buffer.extend_from_slice(bytes);
+        Ok(buffer.freeze())
+    }
+
+    /// Takes over the bytes of `owner`, without a copy; `reservation`, if any, pays for them.
+    ///
+    /// The alignment is that of `owner`'s bytes. `as_ref` is called once, and what it returned is the buffer.
+    /// The caller vouches that the bytes do not change while `owner` lives, as for [`Bytes::from_owner`].
+    pub fn adopt<O>(owner: O, reservation: Option<Reservation>) -> Self
+    where
+        O: AsRef<[u8]> + Send + Sync + 'static,
+    {
+        // Leaked before its bytes are asked for: a box that moves may not be pointed into.
+        let owner = Box::leak(Box::new(owner));
+        let origin = Origin::Adopted(NonNull::from(&mut *owner));
+        let bytes: &[u8] = (*owner).as_ref();
+        let len = bytes.len();
+        let data = NonNull::from(bytes).cast::<u8>();
+        let header = Box::new(Header { holders: AtomicUsize::new(1), origin, reservation });
+        Self { header: NonNull::from(Box::leak(header)), data, len }
+    }
+
+    /// The part `range` of it, sharing the allocation.
+    ///
+    /// # Panics
+    /// When the range does not lie within it, as slicing does.
+    #[must_use]
+    pub fn slice(&self, range: impl RangeBounds<usize>) -> Self {
+        let start = match range.start_bound() {
+            Bound::Included(&start) => start,
+            Bound::Excluded(&start) => start.checked_add(1).expect("a range within the buffer"),
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(&end) => end.checked_add(1).expect("a range within the buffer"),
+            Bound::Excluded(&end) => end,
+            Bound::Unbounded => self.len,
+        };
+        let part = NonNull::from(&self[start..end]);
+        let whole = ManuallyDrop::new(self.clone());
+        Self { header: whole.header, data: part.cast(), len: part.len() }
+    }
+
+    /// The bytes as [`Bytes`], sharing the allocation: they stay counted until the `Bytes` is dropped.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        Bytes::from_owner(self)
+    }
+
+    /// Whether somebody beside this handle holds the allocation.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        // Acquire pairs with the Release of a drop: what the last other holder read, it has read.
+        self.header().holders.load(Ordering::Acquire) & !WATCHED > 1
+    }
+
+    /// As [`is_shared`](Self::is_shared), and if so, has the ledger told when it may have changed.
+    #[must_use]
+    pub fn watch_shared(&self) -> bool {
+        // Acquire as in `is_shared`. A drop after this sees the mark, one before it is seen here: both are
+        // read-modify-writes of one word.
+        self.header().holders.fetch_or(WATCHED, Ordering::Acquire) & !WATCHED > 1
+    }
+
+    /// What its reservation holds; 0 for bytes that no ledger counts.
+    #[must_use]
+    pub fn reserved_bytes(&self) -> u64 {
+        self.header().reservation.as_ref().map_or(0, Reservation::bytes)
+    }
+
+    fn header(&self) -> &Header {
+        // SAFETY: the header is freed by the last holder alone, and `self` is a holder.
+        unsafe { self.header.as_ref() }
+    }
+}
+
+impl Clone for Buffer {
+    fn clone(&self) -> Self {
+        // Relaxed: the new handle is made from one that already keeps the allocation alive.
+        let before = self.header().holders.fetch_add(1, Ordering::Relaxed);
+        assert!(before & !WATCHED < usize::MAX / 4, "too many holders of one buffer");
+        Self { header: self.header, data: self.data, len: self.len }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let mut before = self.header().holders.load(Ordering::Relaxed);
+        loop {
+            let watched_pair = before == WATCHED | 2;
+            let after = if watched_pair { 1 } else { before.wrapping_sub(1) };
+            // Taken before the step: after it, the other holder may free the header.
+            let ledger = if watched_pair { self.ledger() } else { None };
+            // Release: all that was read through this handle was read before the allocation is freed.
+            let step = self.header().holders.compare_exchange_weak(
+                before,
+                after,
+                Ordering::Release,
+                Ordering::Relaxed,
+            );
+            match step {
+                Err(now) => before = now,
+                Ok(_) if before & !WATCHED == 1 => return self.free(),
+                Ok(_) => return ledger.iter().for_each(|ledger| ledger.nudge()),
+            }
+        }
+    }
+}
+
+impl Buffer {
+    fn ledger(&self) -> Option<Arc<Ledger>> {
+        Some(Arc::clone(self.header().reservation.as_ref()?.ledger()))
+    }
+
+    fn free(&mut self) {
+        // Acquire pairs with the Release of every other holder's drop.
+        fence(Ordering::Acquire);
+        let header = self.header.as_ptr();
+        // SAFETY: the count fell to zero, so this is the only pointer; the header was written at construction.
+        let Header { origin, reservation, .. } = unsafe { header.read() };
+        match origin {
+            Origin::Inline(layout) => {
+                // SAFETY: `header` came from `alloc` with this layout, and its fields were moved out.
+                unsafe { dealloc(header.cast(), layout) };
+            }
+            Origin::Adopted(owner) => {
+                // SAFETY: leaked at construction and owned by this header alone.
+                drop(unsafe { Box::from_raw(owner.as_ptr()) });
+                // SAFETY: `header` came from a leaked box of this type, whose fields were moved out.
+                drop(unsafe { Box::from_raw(header.cast::<ManuallyDrop<Header>>()) });
+            }
+        }
+        // The bytes are gone: now they may be given to somebody else.
+        drop(reservation);
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: `data` and `len` lie within the allocation or the owner's bytes, which live as long as a
+        // holder does, are initialized, and are not written any more.
+        unsafe { std::slice::from_raw_parts(self.data.as_ptr(), self.len) }
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Buffer")
+            .field("len", &self.len)
+            .field("reserved_bytes", &self.reserved_bytes())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A heap buffer while it is written, with room for a fixed number of bytes.
+pub struct BufferMut {
+    buffer: ManuallyDrop<Buffer>,
+    capacity: usize,
+}
+
+impl BufferMut {
+    /// Room for `capacity` bytes at `align`, paid by `reservation`.
+    ///
+    /// # Errors
+    /// [`Error::Allocation`] when the allocator refuses.
+    ///
+    /// # Panics
+    /// When `reservation` is not exactly [`Buffer::allocation_bytes`].
+    pub fn with_capacity(capacity: usize, align: usize, reservation: Reservation) -> Result<Self> {
+        let charged = Buffer::allocation_bytes(capacity, align)?;
+        assert_eq!(reservation.bytes(), charged, "the reservation of an allocation is exact");
+        Self::allocate(capacity, align, Some(reservation))
+    }
+
+    fn allocate(capacity: usize, align: usize, reservation: Option<Reservation>) -> Result<Self> {
+        let (layout, offset) = layout_of(capacity, align)?;
+        // SAFETY: the layout holds a header, so its size is not zero.
+        let Some(block) = NonNull::new(unsafe { alloc(layout) }) else {
+            return Err(Error::Allocation { bytes: layout.size() as u64 });
+        };
+        let header = block.cast::<Header>();
+        let content =
+            Header { holders: AtomicUsize::new(1), origin: Origin::Inline(layout), reservation };
+        // SAFETY: the block is at least a header in size, aligned for one, and ours alone.
+        unsafe { header.write(content) };
+        // SAFETY: `offset` is at most the size of the block (`layout_of`).
+        let data = unsafe { block.add(offset) };
+        Ok(Self { buffer: ManuallyDrop::new(Buffer { header, data, len: 0 }), capacity })
+    }
+
+    /// How many bytes it has room for.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// What its reservation holds; 0 for bytes that no ledger counts.
+    #[must_use]
+    pub fn reserved_bytes(&self) -> u64 {
+        self.buffer.reserved_bytes()
+    }
+
+    /// Appends `bytes`.
+    ///
+    /// # Panics
+    /// When they do not fit.
+    pub fn extend_from_slice(&mut self, bytes: &[u8]) {
+        let left = self.capacity.checked_sub(self.buffer.len).expect("len stays within capacity");
+        assert!(bytes.len() <= left, "{} bytes into room for {left}", bytes.len());
+        // SAFETY: `len <= capacity`, so the end of what is written lies within the allocation.
+        let end = unsafe { self.buffer.data.add(self.buffer.len) };
+        // SAFETY: `left` bytes follow `end` in the allocation, which is ours alone, so `bytes` is elsewhere.
+        unsafe { end.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) };
+        self.buffer.len = self.buffer.len.checked_add(bytes.len()).expect("within capacity");
+    }
+
+    /// Appends zeros until it holds `len` bytes, if it holds fewer.
+    ///
+    /// # Panics
+    /// When they do not fit.
+    pub fn zero_to(&mut self, len: usize) {
+        assert!(len <= self.capacity, "{len} bytes into room for {}", self.capacity);
+        let Some(missing) = len.checked_sub(self.buffer.len) else { return };
+        // SAFETY: `len <= capacity`, so the end of what is written lies within the allocation.
+        let end = unsafe { self.buffer.data.add(self.buffer.len) };
+        // SAFETY: `missing` bytes follow `end` within the capacity.
+        unsafe { end.write_bytes(0, missing) };
+        self.buffer.len = len;
+    }
+
+    /// What was written so far, to be changed in place.
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        // SAFETY: `len` bytes were initialized, and `&mut self` is the only handle.
+        unsafe { std::slice::from_raw_parts_mut(self.buffer.data.as_ptr(), self.buffer.len) }
+    }
+
+    /// Ends the writing; from here on the bytes do not change.
+    #[must_use]
+    pub fn freeze(self) -> Buffer {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: `this` is not dropped, and its buffer is not used again.
+        unsafe { ManuallyDrop::take(&mut this.buffer) }
+    }
+}
+
+impl Deref for BufferMut {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.buffer
+    }
+}
+
+impl Drop for BufferMut {
+    fn drop(&mut self) {
+        // SAFETY: dropped once, here; `freeze` does not drop `self`.
+        unsafe { ManuallyDrop::drop(&mut self.buffer) };
+    }
+}
+
+// SAFETY: it is the only handle of an allocation that is plain bytes.
+unsafe impl Send for BufferMut {}
+// SAFETY: a shared BufferMut gives out `&[u8]` alone.
+unsafe impl Sync for BufferMut {}
+
+impl fmt::Debug for BufferMut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BufferMut")
+            .field("len", &self.buffer.len)
+            .field("capacity", &self.capacity)
+            .finish()
+    }
+}
+
+/// The layout of a heap buffer, and where its bytes start.
+fn layout_of(len: usize, align: usize) -> Result<(Layout, usize)> {
+    let too_large = |_| Error::Allocation { bytes: len as u64 };
+    let bytes = Layout::from_size_align(len, align).map_err(too_large)?;
+    let (whole, offset) = Layout::new::<Header>().extend(bytes).map_err(too_large)?;
+    Ok((whole, offset))
+}

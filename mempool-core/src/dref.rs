@@ -1,0 +1,142 @@
+//! `DRef`: what a user holds of a value. A value lives as long as one of its references does.
+
+use std::any::TypeId;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::entry::Entry;
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::sync::atomic::{Ordering, fence};
+
+/// A counted reference to a value of type `T` in a pool.
+///
+/// *Size*: one pointer. *Clone*: two atomic additions. *Drop*: the last one ends the value: its bytes are back in
+/// the ledgers when the drop returns, and what needs I/O or runs code of the user's is left to the pool's reclaimer.
+/// A drop takes no lock that is held across I/O.
+pub struct DRef<T> {
+    any: AnyRef,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T> DRef<T> {
+    pub(crate) fn new(any: AnyRef) -> Self {
+        Self { any, value: PhantomData }
+    }
+
+    /// The name of the value.
+    #[must_use]
+    pub fn id(&self) -> Id {
+        self.any.id()
+    }
+
+    pub(crate) fn pool_id(&self) -> u64 {
+        self.any.shared().id
+    }
+
+    pub(crate) fn as_any(&self) -> &AnyRef {
+        &self.any
+    }
+
+    pub(crate) fn entry(&self) -> &Entry {
+        &self.any
+    }
+}
+
+impl<T> Clone for DRef<T> {
+    fn clone(&self) -> Self {
+        Self::new(self.any.clone())
+    }
+}
+
+impl<T> PartialEq for DRef<T> {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.any.0, &other.any.0)
+    }
+}
+
+impl<T> Eq for DRef<T> {}
+
+impl<T> std::hash::Hash for DRef<T> {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.any.0).hash(state);
+    }
+}
+
+impl<T> fmt::Debug for DRef<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DRef<{}>({})", std::any::type_name::<T>(), self.id())
+    }
+}
+
+/// A counted reference to a value of any type.
+pub(crate) struct AnyRef(Arc<Entry>);
+
+impl AnyRef {
+    /// The first reference to a new entry, which counts it already.
+    pub(crate) fn first(entry: Arc<Entry>) -> Self {
+        Self(entry)
+    }
+
+    pub(crate) fn arc(&self) -> &Arc<Entry> {
+        &self.0
+    }
+
+    pub(crate) fn typed<T: 'static>(&self) -> Option<DRef<T>> {
+        let same = self.registration.value_type() == TypeId::of::<T>();
+        same.then(|| DRef::new(self.clone()))
+    }
+}
+
+impl Deref for AnyRef {
+    type Target = Entry;
+
+    fn deref(&self) -> &Entry {
+        &self.0
+    }
+}
+
+impl Clone for AnyRef {
+    fn clone(&self) -> Self {
+        // Relaxed: the count cannot fall to zero while `self` is counted.
+        let before = self.references_alive.fetch_add(1, Ordering::Relaxed);
+        assert!(before < u32::MAX / 2, "too many references to one value");
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for AnyRef {
+    fn drop(&mut self) {
+        // Release: all that was done through this reference is done before the value ends.
+        if self.references_alive.fetch_sub(1, Ordering::Release) == 1 {
+            // Acquire pairs with the Release of the other references' drops.
+            fence(Ordering::Acquire);
+            self.0.shared().last_reference_gone(&self.0);
+        }
+    }
+}
+
+impl fmt::Debug for AnyRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AnyRef({})", self.id())
+    }
+}
+
+/// The references that a value holds; shared by its entry and its frame.
+pub(crate) type References = Option<Arc<Vec<AnyRef>>>;
+
+pub(crate) fn references(list: Vec<AnyRef>) -> References {
+    (!list.is_empty()).then(|| Arc::new(list))
+}
+
+/// The reference of that index and type.
+pub(crate) fn reference_at<T: 'static>(references: &[AnyRef], index: u32) -> Result<DRef<T>> {
+    let found = references.get(index as usize).and_then(AnyRef::typed);
+    found.ok_or_else(|| Error::NoReference {
+        index,
+        references: references.len(),
+        asked: std::any::type_name::<T>(),
+    })
+}

@@ -1,0 +1,212 @@
+//! `Entry`: the slot of one value in its pool, and the one place where a value is read without a lock.
+
+#![expect(unsafe_code, reason = "a value is read under its pin without a lock")]
+
+use std::any::Any;
+use std::cell::UnsafeCell;
+use std::ops::Deref;
+use std::panic::Location;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use crate::claim::FrameClaim;
+use crate::dref::References;
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::registration::Registration;
+use crate::shared::Shared;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use crate::word::{Pinning, Word};
+
+/// A resident of any codec and type, with what it is charged beside its buffers.
+pub(crate) trait Held: Any + Send + Sync {
+    /// Codec and type, for people.
+    fn name(&self) -> String;
+    /// Whether somebody outside the pool holds an allocation of it.
+    fn held_outside(&self) -> bool;
+    /// Whether dropping it runs code of the user's.
+    fn drops_user_code(&self) -> bool;
+    /// Pays back what it is charged beside its buffers.
+    fn pay_back(&mut self);
+}
+
+/// One value of a pool.
+///
+/// What a `get` touches stands first and together; nothing there is written by the get of another entry.
+#[repr(C)]
+pub(crate) struct Entry {
+    pub(crate) word: Word,
+    pub(crate) stamp: AtomicU64,
+    value: UnsafeCell<Option<Box<dyn Held>>>,
+    site: AtomicPtr<Location<'static>>,
+    shared: Arc<Shared>,
+    pub(crate) touched: AtomicBool,
+    pub(crate) discardable: bool,
+    pub(crate) slot: u32,
+    pub(crate) references_alive: AtomicU32,
+    pub(crate) charged_bytes: AtomicU64,
+    pub(crate) registration: Arc<dyn Registration>,
+    pub(crate) cold: Mutex<Cold>,
+}
+
+/// What a new entry starts with.
+pub(crate) struct Contents {
+    pub(crate) value: Option<Box<dyn Held>>,
+    pub(crate) charged_bytes: u64,
+    pub(crate) discardable: bool,
+    pub(crate) registration: Arc<dyn Registration>,
+    pub(crate) cold: Cold,
+}
+
+/// What only the slow paths of an entry look at.
+#[derive(Default)]
+pub(crate) struct Cold {
+    /// The frame on disk, if there is one.
+    pub(crate) claim: Option<Arc<FrameClaim>>,
+    /// The references that the value holds.
+    pub(crate) references: References,
+    /// The user's callback for the end of the value.
+    pub(crate) destructor: Option<Destructor>,
+}
+
+/// A callback that runs once, when a value is gone for good.
+pub(crate) type Destructor = Box<dyn FnOnce() + Send>;
+
+// SAFETY: all fields but `value` are Send and Sync by themselves. `value` is Send and Sync as a type; it is
+// written by the thread that holds an exclusive step of `word` (Loading, Releasing, Deleted) and read by threads
+// that hold a pin or the step Spilling, which the word's protocol keeps apart (word.rs).
+unsafe impl Sync for Entry {}
+// SAFETY: as for Sync; nothing in it belongs to a thread.
+unsafe impl Send for Entry {}
+
+impl Entry {
+    pub(crate) fn new(shared: Arc<Shared>, slot: u32, word: Word, contents: Contents) -> Self {
+        Self {
+            word,
+            stamp: AtomicU64::new(0),
+            value: UnsafeCell::new(contents.value),
+            site: AtomicPtr::new(std::ptr::null_mut()),
+            shared,
+            touched: AtomicBool::new(false),
+            discardable: contents.discardable,
+            slot,
+            references_alive: AtomicU32::new(1),
+            charged_bytes: AtomicU64::new(contents.charged_bytes),
+            registration: contents.registration,
+            cold: Mutex::new(contents.cold),
+        }
+    }
+
+    pub(crate) fn id(&self) -> Id {
+        Id { slot: self.slot, generation: self.word.load().generation() }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Where the latest pin was taken.
+    pub(crate) fn site(&self) -> Option<&'static Location<'static>> {
+        let site = self.site.load(Ordering::Relaxed);
+        // SAFETY: the pointer is null or was made from a `&'static Location` in `note_site`.
+        unsafe { site.as_ref() }
+    }
+
+    pub(crate) fn note_site(&self, site: &'static Location<'static>) {
+        self.site.store(std::ptr::from_ref(site).cast_mut(), Ordering::Relaxed);
+    }
+
+    /// The value, for the thread that writes it: the word is `Spilling`, or `Releasing`, by that thread's step.
+    pub(crate) fn value_of_worker(&self) -> &dyn Held {
+        debug_assert!(self.word.load().busy(), "only the thread that works on an entry calls this");
+        // SAFETY: the caller made the step to a busy state. From there the value is taken out by the same thread
+        // alone (`take`), which cannot happen while this borrow of `self` is used by it.
+        let value = unsafe { &*self.value.get() };
+        value.as_deref().expect("a spilling entry has its value")
+    }
+
+    /// Takes the value out: the word is `Releasing` or `Deleted`, by the calling thread's step.
+    pub(crate) fn take(&self) -> Option<Box<dyn Held>> {
+        // SAFETY: the step to Releasing or Deleted found no pins and is made by one thread; until the next step no
+        // other thread touches the cell.
+        let value = unsafe { &mut *self.value.get() };
+        value.take()
+    }
+
+    /// Puts a value in: the word is `Loading`, by the calling thread's step.
+    pub(crate) fn put(&self, value: Box<dyn Held>) {
+        // SAFETY: the step to Loading is made by one thread, and nobody reads the cell before the next step.
+        let cell = unsafe { &mut *self.value.get() };
+        *cell = Some(value);
+    }
+}
+
+/// Holds an entry's value readable, and a view of it at hand.
+///
+/// `E` is what keeps the entry alive: a borrow, or a counted reference.
+pub(crate) struct Pin<E: Deref<Target = Entry>, V: ?Sized> {
+    entry: E,
+    view: NonNull<V>,
+}
+
+// SAFETY: the view is only read, so handing it to another thread needs `V: Sync`.
+unsafe impl<E: Deref<Target = Entry> + Send, V: ?Sized + Sync> Send for Pin<E, V> {}
+// SAFETY: as for Send.
+unsafe impl<E: Deref<Target = Entry> + Sync, V: ?Sized + Sync> Sync for Pin<E, V> {}
+
+impl<E: Deref<Target = Entry>, V: ?Sized> Pin<E, V> {
+    /// Pins `entry` if its value is in memory, and makes the view; `Ok(None)` when it is not in memory.
+    pub(crate) fn try_new(
+        entry: E,
+        view: impl FnOnce(&dyn Held) -> Result<&V>,
+    ) -> Result<Result<Self, E>> {
+        match entry.word.pin(|last| entry.shared.after_last_unpin(&entry, last)) {
+            Pinning::Pinned => Self::of_pinned(entry, view).map(Ok),
+            Pinning::NotReadable => Ok(Err(entry)),
+            Pinning::TooMany => {
+                let (id, pins) = (entry.id(), crate::word::PINS_MAX);
+                Err(Error::TooManyPins { id, pins })
+            }
+        }
+    }
+
+    /// Takes over a pin that the calling thread holds already.
+    pub(crate) fn of_pinned(entry: E, view: impl FnOnce(&dyn Held) -> Result<&V>) -> Result<Self> {
+        // From here on the pin is given back on every way out.
+        let guard = Unpin(&*entry);
+        // SAFETY: the pin is held and was taken while the word was readable (or by the loader itself), so the value
+        // is there and nobody takes it out before the unpin.
+        let value = unsafe { &*guard.0.value.get() };
+        let held = value.as_deref().expect("a pinned entry has its value");
+        let view = NonNull::from(view(held)?);
+        std::mem::forget(guard);
+        Ok(Self { entry, view })
+    }
+
+    pub(crate) fn entry(&self) -> &E {
+        &self.entry
+    }
+
+    pub(crate) fn view(&self) -> &V {
+        // SAFETY: `view` borrows from the boxed value, which stays where it is until the unpin in `drop`.
+        unsafe { self.view.as_ref() }
+    }
+}
+
+impl<E: Deref<Target = Entry>, V: ?Sized> Drop for Pin<E, V> {
+    fn drop(&mut self) {
+        drop(Unpin(&*self.entry));
+    }
+}
+
+/// Gives a pin back when it is dropped.
+struct Unpin<E: Deref<Target = Entry>>(E);
+
+impl<E: Deref<Target = Entry>> Drop for Unpin<E> {
+    fn drop(&mut self) {
+        if let Some(last) = self.0.word.unpin() {
+            self.0.shared.after_last_unpin(&self.0, last);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The pool's table: slots with their generations, and the order of eviction. One short lock, never held across I/O.
+
+use std::sync::Arc;
+
+use crate::entry::Entry;
+use crate::recency::{Order, Policy, Verdict};
+use crate::sync::Queue;
+use crate::sync::atomic::Ordering;
+
+/// The entries that were read since the evicting side looked.
+pub(crate) type Touched = Queue<Arc<Entry>>;
+
+/// All values of a pool, and which of them can be evicted, in which order.
+pub(crate) struct Index {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    order: Box<dyn Order>,
+    /// The latest stamp that was given or seen.
+    clock: u64,
+    closed: bool,
+}
+
+struct Slot {
+    generation: u32,
+    entry: Option<Arc<Entry>>,
+    /// The stamp under which it stands in the order, if it does.
+    ordered: Option<u64>,
+}
+
+impl Index {
+    pub(crate) fn new(policy: Policy) -> Self {
+        Self { slots: Vec::new(), free: Vec::new(), order: policy.order(), clock: 0, closed: false }
+    }
+
+    /// A free slot and its generation; `None` when the pool is closed, or has 2^32 - 1 slots.
+    pub(crate) fn claim_slot(&mut self) -> Option<(u32, u32)> {
+        if self.closed {
+            return None;
+        }
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => {
+                let slot = u32::try_from(self.slots.len()).ok().filter(|&slot| slot < u32::MAX)?;
+                self.slots.push(Slot { generation: 0, entry: None, ordered: None });
+                slot
+            }
+        };
+        let generation = self.slots[slot as usize].generation + 1;
+        self.slots[slot as usize].generation = generation;
+        Some((slot, generation))
+    }
+
+    /// Returns a slot whose value is gone, or never came. A generation that would repeat retires it.
+    pub(crate) fn free_slot(&mut self, slot: u32) {
+        self.unorder(slot);
+        let place = &mut self.slots[slot as usize];
+        place.entry = None;
+        if place.generation < u32::MAX {
+            self.free.push(slot);
+        }
+    }
+
+    /// Puts a new entry in its slot.
+    pub(crate) fn install(&mut self, entry: Arc<Entry>) {
+        let slot = entry.slot as usize;
+        self.slots[slot].entry = Some(entry);
+    }
+
+    /// Orders an entry that can be evicted, as the most recently used; the new time.
+    pub(crate) fn order_newest(&mut self, entry: &Entry, touched: &Touched) -> u64 {
+        self.drain(touched);
+        self.clock += 1;
+        entry.stamp.store(self.clock, Ordering::Relaxed);
+        self.order_at_stamp(entry);
+        self.clock
+    }
+
+    /// Orders an entry where its last use puts it.
+    pub(crate) fn order_at_stamp(&mut self, entry: &Entry) {
+        self.unorder(entry.slot);
+        let place = &mut self.slots[entry.slot as usize];
+        // An entry that ended meanwhile has left its slot, and is not ordered any more.
+        let here =
+            place.entry.as_ref().is_some_and(|there| std::ptr::eq(&raw const **there, entry));
+        if here {
+            let stamp = entry.stamp.load(Ordering::Relaxed);
+            place.ordered = Some(stamp);
+            self.order.insert(entry.slot, stamp);
+        }
+    }
+
+    /// Takes an entry out of the order.
+    pub(crate) fn unorder(&mut self, slot: u32) {
+        if let Some(stamp) = self.slots[slot as usize].ordered.take() {
+            self.order.remove(slot, stamp);
+        }
+    }
+
+    /// Takes in what readers touched; the time after that.
+    pub(crate) fn drain(&mut self, touched: &Touched) -> u64 {
+        while let Some(entry) = touched.pop() {
+            // Release pairs with the reader's swap: a reader that finds the bit clear pushes again.
+            entry.touched.store(false, Ordering::Release);
+            self.reorder(&entry);
+        }
+        self.clock
+    }
+
+    fn reorder(&mut self, entry: &Entry) {
+        let stamp = entry.stamp.load(Ordering::Relaxed);
+        self.clock = self.clock.max(stamp);
+        let place = &mut self.slots[entry.slot as usize];
+        let here =
+            place.entry.as_ref().is_some_and(|there| std::ptr::eq(&raw const **there, entry));
+        if let (true, Some(before)) = (here, place.ordered) {
+            let stamp = if mutant!("stale_stamp") { before } else { stamp };
+            place.ordered = Some(stamp);
+            self.order.touch(entry.slot, before, stamp);
+        }
+    }
+
+    /// Offers entries in the order of eviction while `more` are needed; what is taken leaves the order.
+    pub(crate) fn pick(
+        &mut self,
+        more: &mut dyn FnMut() -> bool,
+        offer: &mut dyn FnMut(&Arc<Entry>) -> Verdict,
+    ) {
+        let Self { slots, order, .. } = self;
+        order.pick(more, &mut |slot| {
+            let place = &mut slots[slot as usize];
+            let verdict = place.entry.as_ref().map_or(Verdict::Take, &mut *offer);
+            if verdict == Verdict::Take {
+                place.ordered = None;
+            }
+            verdict
+        });
+    }
+
+    /// Every entry that is in its slot.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.slots.iter().filter_map(|slot| slot.entry.as_ref())
+    }
+
+    /// How many values there are.
+    pub(crate) fn len(&self) -> usize {
+        self.entries().count()
+    }
+
+    /// No further slot is given.
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
+    }
+}

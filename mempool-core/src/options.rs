@@ -1,0 +1,168 @@
+//! `PoolOptions`: how a pool is opened, and `SetOptions`: how a value is set.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use crate::budget::{Evictor, Ledger, Wait};
+use crate::claim::Back;
+use crate::entry::Destructor;
+use crate::memory::MemoryStore;
+use crate::pool::Pool;
+use crate::recency::Policy;
+use crate::reclaim::Reclaimer;
+use crate::shared::Shared;
+use crate::store::SpillStore;
+use crate::sync::atomic::AtomicU64;
+
+/// The settings of a pool.
+///
+/// ```
+/// use mempool_core::{Blob, PoolOptions};
+///
+/// let pool = PoolOptions::new().memory_limit(1 << 20).open(Blob);
+/// let reference = pool.set(b"hello".to_vec())?;
+/// assert_eq!(&pool.get(&reference)?[..], b"hello");
+/// # Ok::<(), mempool_core::Error>(())
+/// ```
+pub struct PoolOptions {
+    memory_limit: u64,
+    policy: Policy,
+    room_timeout: Duration,
+    store: Option<Box<dyn SpillStore>>,
+}
+
+impl PoolOptions {
+    /// The memory limit unless another is set: 256 MiB.
+    pub const MEMORY_LIMIT: u64 = 256 << 20;
+    /// How long a request waits for pins to be dropped unless another time is set.
+    pub const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
+
+    /// The defaults: 256 MiB, [`Policy::Lru`], five seconds of patience, and a [`MemoryStore`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            memory_limit: Self::MEMORY_LIMIT,
+            policy: Policy::default(),
+            room_timeout: Self::ROOM_TIMEOUT,
+            store: None,
+        }
+    }
+
+    /// The most bytes that resident values and reservations may take together.
+    #[must_use]
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory_limit = bytes;
+        self
+    }
+
+    /// Which value is evicted first.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// How long a call waits for pins to be dropped before it answers `NoRoom`.
+    #[must_use]
+    pub fn room_timeout(mut self, timeout: Duration) -> Self {
+        self.room_timeout = timeout;
+        self
+    }
+
+    /// Where evicted values go.
+    #[must_use]
+    pub fn store(mut self, store: impl SpillStore) -> Self {
+        self.store = Some(Box::new(store));
+        self
+    }
+
+    /// Opens the pool, with `codec` for its first front.
+    pub fn open<C: Send + Sync + 'static>(self, codec: C) -> Pool<C> {
+        let id = new_pool_id();
+        let back = Arc::new(Back {
+            store: self.store.unwrap_or_else(|| Box::new(MemoryStore::new())),
+            reclaimer: Reclaimer::new(),
+            live_bytes: AtomicU64::new(0),
+            pool: id,
+        });
+        let ledger = Ledger::new(self.memory_limit, self.room_timeout);
+        let shared = Arc::new(Shared::new(id, Arc::clone(&ledger), self.policy, back));
+        let evictor: Weak<Shared> = Arc::downgrade(&shared);
+        ledger.set_evictor(evictor as Weak<dyn Evictor>);
+        Pool::new(shared, codec)
+    }
+}
+
+impl Default for PoolOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for PoolOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PoolOptions")
+            .field("memory_limit", &self.memory_limit)
+            .field("policy", &self.policy)
+            .field("room_timeout", &self.room_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A number that no other pool has: a frame of one is never taken for a frame of another.
+fn new_pool_id() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static POOLS: AtomicU64 = AtomicU64::new(0);
+    let count = POOLS.fetch_add(1, Ordering::Relaxed);
+    RandomState::new().hash_one((std::process::id(), count))
+}
+
+/// How one value is set.
+#[derive(Default)]
+pub struct SetOptions {
+    pub(crate) discardable: bool,
+    pub(crate) destructor: Option<Destructor>,
+    pub(crate) wait: Option<Wait>,
+}
+
+impl SetOptions {
+    /// An ordinary value: spilled when room is needed, waited for as the pool's options say.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The value is dropped instead of spilled when room is needed; it then answers
+    /// [`Discarded`](crate::Error::Discarded). (MemPool.jl: `destroyonevict`.)
+    #[must_use]
+    pub fn discardable(mut self) -> Self {
+        self.discardable = true;
+        self
+    }
+
+    /// Calls `destructor` once when the value is gone for good: deleted, discarded, without references, or at
+    /// close. It runs in the pool's reclaimer, under no lock; a panic in it is caught and counted.
+    #[must_use]
+    pub fn destructor(mut self, destructor: impl FnOnce() + Send + 'static) -> Self {
+        self.destructor = Some(Box::new(destructor));
+        self
+    }
+
+    /// Waits for room as `wait` says.
+    #[must_use]
+    pub fn wait(mut self, wait: Wait) -> Self {
+        self.wait = Some(wait);
+        self
+    }
+}
+
+impl std::fmt::Debug for SetOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SetOptions")
+            .field("discardable", &self.discardable)
+            .field("destructor", &self.destructor.is_some())
+            .field("wait", &self.wait)
+            .finish()
+    }
+}

@@ -1,0 +1,43 @@
+//! Where threads wait for an entry that another thread is at work on.
+
+use crate::sync::{self, Condvar, Mutex};
+
+const SHARDS: usize = 16;
+
+/// A few locks and condition variables that all entries of a pool share by slot.
+pub(crate) struct Parking {
+    shards: [Shard; SHARDS],
+}
+
+struct Shard {
+    lock: Mutex<()>,
+    changed: Condvar,
+}
+
+impl Parking {
+    pub(crate) fn new() -> Self {
+        let shard = |_| Shard { lock: Mutex::new(()), changed: Condvar::new() };
+        Self { shards: std::array::from_fn(shard) }
+    }
+
+    /// Returns when `busy` says no. Each step that ends being busy is followed by a [`wake`](Self::wake).
+    pub(crate) fn wait_while(&self, slot: u32, busy: impl Fn() -> bool) {
+        let shard = self.shard(slot);
+        let mut guard = sync::lock(&shard.lock);
+        while busy() {
+            guard = sync::wait(&shard.changed, guard);
+        }
+    }
+
+    /// Wakes those who wait for the entry in `slot`.
+    pub(crate) fn wake(&self, slot: u32) {
+        let shard = self.shard(slot);
+        // The lock orders this after a waiter's look: it sees the step, or it is woken.
+        drop(sync::lock(&shard.lock));
+        shard.changed.notify_all();
+    }
+
+    fn shard(&self, slot: u32) -> &Shard {
+        &self.shards[slot as usize % SHARDS]
+    }
+}

@@ -1,0 +1,667 @@
+//! `Pool`: the user's verbs. It decides, and leaves the doing to the others.
+
+use std::fmt;
+use std::panic::Location;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::budget::{Reservation, Wait};
+use crate::builder::Builder;
+use crate::claim::FrameClaim;
+use crate::codec::{Build, Codec, Room};
+use crate::dref::{AnyRef, DRef, References, references};
+use crate::entry::{Cold, Contents, Entry, Held, Pin};
+use crate::error::{Error, Rejected, Result};
+use crate::file::{FileRef, On};
+use crate::id::Id;
+use crate::options::SetOptions;
+use crate::pin::{Loaded, Pinned, PinnedOwned};
+use crate::registration::{Holder, Registered, Registration, key_of, name_of, wrong_codec};
+use crate::shared::{Place, Shared, Writing};
+use crate::sink::Sink;
+use crate::stats::{Stats, count, read};
+use crate::sync;
+use crate::word::{Eviction, State, Word};
+
+/// A store for values of any type that the codec `C` knows, within one memory limit.
+///
+/// A `Pool` is a thin typed front: clones and [`with_codec`](Self::with_codec) share values, budget and order.
+/// The last front that is dropped closes the pool; references that outlive it answer [`Error::Closed`].
+///
+/// # Which calls may block
+/// `set`, `try_set`, `set_with`, `reserve`, `builder` and `set_memory_limit` may write victims to disk, and all but
+/// `try_set` and `try_reserve` may wait for pins. `get` and `get_owned` of a value in memory do neither; of a
+/// spilled one they read from disk. `move_to_disk`, `copy_to_disk`, `save_to_disk`, `get_file` and `close` do disk I/O.
+/// `delete`, `stats`, `is_in_memory`, `is_on_disk` and every drop do none. From async code run what may block on the
+/// runtime's blocking threads; [`PinnedOwned`] is `'static` and `Send`, so a guard may cross an await.
+pub struct Pool<C> {
+    shared: Arc<Shared>,
+    codec: Arc<C>,
+    /// Closes the pool with the last front.
+    closer: Arc<Closer>,
+}
+
+struct Closer(Arc<Shared>);
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        // Whoever wants to know calls `close` himself.
+        let _ = self.0.close();
+    }
+}
+
+impl<C> Clone for Pool<C> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            codec: Arc::clone(&self.codec),
+            closer: Arc::clone(&self.closer),
+        }
+    }
+}
+
+impl<C: Send + Sync + 'static> Pool<C> {
+    pub(crate) fn new(shared: Arc<Shared>, codec: C) -> Self {
+        let closer = Arc::new(Closer(Arc::clone(&shared)));
+        Self { shared, codec: Arc::new(codec), closer }
+    }
+
+    /// Another front on the same values, budget and order.
+    pub fn with_codec<D: Send + Sync + 'static>(&self, codec: D) -> Pool<D> {
+        Pool {
+            shared: Arc::clone(&self.shared),
+            codec: Arc::new(codec),
+            closer: Arc::clone(&self.closer),
+        }
+    }
+
+    /// Puts `value` into the pool, evicting others if it must, and waiting for room as the options say.
+    ///
+    /// # Errors
+    /// Gives the value back. [`Error::NoRoom`] when pins fill the limit for the whole timeout, [`Error::Spill`] when
+    /// a victim could not be written, or the codec's error. A value larger than the limit goes straight to disk.
+    pub fn set<T>(&self, value: T) -> Result<DRef<T>, Rejected<T>>
+    where
+        C: Codec<T>,
+        T: Send + Sync + 'static,
+    {
+        self.set_with(value, SetOptions::new())
+    }
+
+    /// As [`set`](Self::set), but does not wait for pins to be dropped.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    pub fn try_set<T>(&self, value: T) -> Result<DRef<T>, Rejected<T>>
+    where
+        C: Codec<T>,
+        T: Send + Sync + 'static,
+    {
+        self.set_with(value, SetOptions::new().wait(Wait::No))
+    }
+
+    /// As [`set`](Self::set), with options.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set). A rejected value's destructor is dropped, not called. A discardable value larger than the
+    /// limit is [`Error::TooLarge`].
+    pub fn set_with<T>(&self, value: T, options: SetOptions) -> Result<DRef<T>, Rejected<T>>
+    where
+        C: Codec<T>,
+        T: Send + Sync + 'static,
+    {
+        let wait = options.wait.unwrap_or_else(|| self.patience());
+        let Some(place) = self.shared.claim_place() else {
+            return Err(Rejected::new(value, Error::Closed));
+        };
+        match self.admit(value, wait) {
+            Ok((holder, charge)) => Ok(self.insert(place, holder, charge, options)),
+            Err(Rejected { value, error: Error::TooLarge { .. } }) if !options.discardable => {
+                self.set_on_disk(place, value, options)
+            }
+            Err(rejected) => Err(rejected),
+        }
+    }
+
+    /// Writes a value piece by piece inside the budget.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn builder<T>(&self) -> Result<Builder<C, T>>
+    where
+        C: Build<T>,
+        T: Send + Sync + 'static,
+    {
+        if self.shared.is_closed() {
+            return Err(Error::Closed);
+        }
+        Ok(Builder::new(self.clone(), self.shared.room(0, self.patience())?))
+    }
+
+    /// Holds the value readable, bringing it back from disk if it must, and marks it most recently used.
+    ///
+    /// A value in memory costs two atomic additions on a word of its own: no lock, no look-up, no I/O.
+    ///
+    /// # Errors
+    /// [`Error::Deleted`], [`Error::Discarded`], [`Error::Closed`], [`Error::WrongCodec`], [`Error::WrongPool`]; for a
+    /// value on disk what the store and the codec say, and [`Error::NoRoom`] if it must be decoded and pins fill the
+    /// limit. The value is whole in all these cases, and a later get may succeed.
+    #[track_caller]
+    #[inline]
+    pub fn get<'a, T>(&self, reference: &'a DRef<T>) -> Result<Pinned<'a, C, T>>
+    where
+        C: Codec<T>,
+        T: Send + Sync + 'static,
+    {
+        let any = reference.as_any();
+        let pin = self.pin::<T, &'a Entry>(reference.entry(), Location::caller())?;
+        self.shared.note_get(any.arc());
+        Ok(Pinned::new(pin))
+    }
+
+    /// As [`get`](Self::get), with a guard that owns a reference of its own and may go to other threads and tasks.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    #[track_caller]
+    pub fn get_owned<T>(&self, reference: &DRef<T>) -> Result<PinnedOwned<C, T>>
+    where
+        C: Codec<T>,
+        T: Send + Sync + 'static,
+    {
+        let any = reference.as_any();
+        let pin = self.pin::<T, AnyRef>(any.clone(), Location::caller())?;
+        self.shared.note_get(any.arc());
+        Ok(PinnedOwned::new(pin))
+    }
+
+    /// Ends the value, whatever references there are. Readers keep what they hold; new gets answer
+    /// [`Error::Deleted`]; the bytes return with the last reader.
+    ///
+    /// # Errors
+    /// [`Error::Deleted`], [`Error::Discarded`], [`Error::Closed`], [`Error::WrongPool`].
+    pub fn delete<T>(&self, reference: &DRef<T>) -> Result<()> {
+        let entry = self.own(reference)?;
+        if let Some(error) = self.shared.refusal(entry) {
+            return Err(error);
+        }
+        if entry.word.doom().doomed() {
+            return Err(Error::Deleted { id: entry.id() });
+        }
+        self.shared.bury(entry);
+        Ok(())
+    }
+
+    /// Releases the value's memory, writing it first if no good copy is on disk; the file is readable by itself.
+    ///
+    /// A buffer of it that somebody holds outside the pool stays counted until he drops it.
+    ///
+    /// # Errors
+    /// [`Error::Pinned`] while readers hold it; what the store and the codec say.
+    pub fn move_to_disk<T>(&self, reference: &DRef<T>) -> Result<FileRef<T>> {
+        let entry = self.own(reference)?;
+        loop {
+            if let Some(error) = self.shared.refusal(entry) {
+                return Err(error);
+            }
+            let now = entry.word.load();
+            match now.state() {
+                State::Spilled => {
+                    if let Some(file) = claim_of(entry) {
+                        return Ok(file);
+                    }
+                }
+                State::Resident | State::Mapped if now.pins() > 0 => {
+                    return Err(Error::Pinned { id: entry.id(), pins: now.pins() });
+                }
+                State::Resident | State::Mapped => self.move_out(entry)?,
+                _ => self.shared.wait_while_busy(entry),
+            }
+        }
+    }
+
+    /// One attempt to release an entry that was found without pins; the caller looks again.
+    fn move_out(&self, entry: &Entry) -> Result<()> {
+        if entry.word.begin_release() {
+            sync::lock(&self.shared.index).unorder(entry.slot);
+            self.shared.release(entry, false);
+        } else if entry.word.begin_evict(false) == Some(Eviction::Write) {
+            sync::lock(&self.shared.index).unorder(entry.slot);
+            self.shared.spill(entry)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the value to disk if no good copy is there, and keeps it in memory.
+    ///
+    /// # Errors
+    /// What the store and the codec say.
+    pub fn copy_to_disk<T>(&self, reference: &DRef<T>) -> Result<FileRef<T>> {
+        let entry = self.own(reference)?;
+        loop {
+            if let Some(error) = self.shared.refusal(entry) {
+                return Err(error);
+            }
+            if entry.word.load().on_disk() {
+                if let Some(file) = claim_of(entry) {
+                    return Ok(file);
+                }
+            }
+            if entry.word.begin_write() {
+                let written = self.shared.write_entry(entry);
+                let file = claim_of(entry);
+                entry.word.end_write(written.is_ok());
+                self.shared.settle(entry);
+                self.shared.ledger.nudge();
+                written?;
+                if let Some(file) = file {
+                    return Ok(file);
+                }
+            } else {
+                self.shared.wait_while_busy(entry);
+            }
+        }
+    }
+
+    /// Writes the value to a file of the user's, durably and whole. Touches neither recency nor accounting, and
+    /// nothing in the pool ever deletes that file.
+    ///
+    /// # Errors
+    /// [`Error::HoldsReferences`] for a value that holds references; what the store and the codec say. An existing
+    /// file is then as it was.
+    pub fn save_to_disk<T>(
+        &self,
+        reference: &DRef<T>,
+        path: impl AsRef<Path>,
+    ) -> Result<FileRef<T>> {
+        let entry = self.own(reference)?;
+        let path = path.as_ref();
+        loop {
+            if let Some(error) = self.shared.refusal(entry) {
+                return Err(error);
+            }
+            if let Some(saved) = self.save_from_memory(entry, path)? {
+                return Ok(saved);
+            }
+            if entry.word.load().on_disk() {
+                let claim = sync::lock(&entry.cold).claim.clone();
+                if let Some(claim) = claim {
+                    return self.save_from_disk(&claim, path);
+                }
+            }
+            self.shared.wait_while_busy(entry);
+        }
+    }
+
+    fn save_from_memory<T>(&self, entry: &Entry, path: &Path) -> Result<Option<FileRef<T>>> {
+        let registration = &entry.registration;
+        let Ok(pin) = Pin::<&Entry, dyn Held>::try_new(entry, |held| Ok(held))? else {
+            return Ok(None);
+        };
+        let writing = Writing {
+            registration,
+            id: entry.id(),
+            charged_bytes: read(&entry.charged_bytes),
+            references: sync::lock(&entry.cold).references.clone(),
+            body: &|sink| registration.mmwrite(pin.view(), sink),
+        };
+        let fingerprint = self.shared.save_frame(&writing, path)?;
+        Ok(Some(FileRef::saved(path, Some(fingerprint))))
+    }
+
+    /// Copies the sections of a frame as they are: nothing is decoded, so nothing is charged.
+    fn save_from_disk<T>(&self, claim: &FrameClaim, path: &Path) -> Result<FileRef<T>> {
+        let sections = self.shared.sections_of(claim)?;
+        let body = |sink: &mut Sink<'_>| {
+            sections.iter().try_for_each(|(align, bytes)| {
+                sink.section(*align)?;
+                sink.write(bytes)
+            })
+        };
+        let writing = Writing {
+            registration: &claim.registration,
+            id: claim.id,
+            charged_bytes: claim.charged_bytes,
+            references: claim.references.clone(),
+            body: &body,
+        };
+        let fingerprint = self.shared.save_frame(&writing, path)?;
+        Ok(FileRef::saved(path, Some(fingerprint)))
+    }
+
+    /// A file that [`save_to_disk`](Self::save_to_disk) wrote, here or elsewhere; it is looked at when it is got.
+    pub fn file<T>(&self, path: impl AsRef<Path>) -> FileRef<T> {
+        FileRef::saved(path.as_ref(), None)
+    }
+
+    /// Reads a value from disk by itself; the guard owns what it reads. A file of the user's is checked whole.
+    ///
+    /// # Errors
+    /// [`Error::WrongCodec`], [`Error::Frame`] or [`Error::Store`] for a file that is damaged, of another type, or not there;
+    /// [`Error::NoRoom`] if it must be decoded and pins fill the limit.
+    pub fn get_file<T>(&self, file: &FileRef<T>) -> Result<Loaded<C, T>>
+    where
+        C: Codec<T>,
+        T: Send + Sync + 'static,
+    {
+        if self.shared.is_closed() {
+            return Err(Error::Closed);
+        }
+        let registration = self.registration::<T>();
+        let (held, claim) = match &file.on {
+            On::Claimed(claim) => {
+                if claim.back.pool != self.shared.id {
+                    return Err(Error::WrongPool { id: claim.id });
+                }
+                if claim.registration.key() != registration.key() {
+                    return Err(wrong_codec::<C, T>(&*claim.registration));
+                }
+                let held = self.shared.read_claim(claim, self.patience())?;
+                (held, Some(Arc::clone(claim)))
+            }
+            On::Saved(saved) => {
+                let (path, print) = (&saved.path, saved.fingerprint);
+                let held = self.shared.read_file(path, print, &*registration, self.patience())?;
+                (held, None)
+            }
+        };
+        let holder = Holder::<C, T>::from_held(held).expect("a registration reads what it wrote");
+        Ok(Loaded::new(holder, claim))
+    }
+
+    /// Whether a get would find the value in memory, as a resident or as a map. Touches nothing.
+    #[must_use]
+    pub fn is_in_memory<T>(&self, reference: &DRef<T>) -> bool {
+        let now = reference.entry().word.load();
+        matches!(now.state(), State::Resident | State::Spilling | State::Mapped) && !now.doomed()
+    }
+
+    /// Whether a good copy of the value is on disk. Touches nothing.
+    #[must_use]
+    pub fn is_on_disk<T>(&self, reference: &DRef<T>) -> bool {
+        let now = reference.entry().word.load();
+        now.on_disk() && !now.doomed()
+    }
+
+    /// Changes the memory limit while the pool works; a lower one evicts first and stands when enough is free.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`] or [`Error::Spill`] when the pool cannot shrink so far; the limit then stays as it was.
+    pub fn set_memory_limit(&self, bytes: u64) -> Result<()> {
+        self.shared.ledger.set_limit(bytes, self.patience())
+    }
+
+    /// Takes bytes from the budget for the caller's own working memory, evicting values as `set` does.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`], [`Error::TooLarge`], [`Error::Spill`], [`Error::Closed`].
+    pub fn reserve(&self, bytes: u64) -> Result<Reservation> {
+        self.reserve_within(bytes, self.patience())
+    }
+
+    /// As [`reserve`](Self::reserve), but does not wait for pins to be dropped.
+    ///
+    /// # Errors
+    /// As [`reserve`](Self::reserve).
+    pub fn try_reserve(&self, bytes: u64) -> Result<Reservation> {
+        self.reserve_within(bytes, Wait::No)
+    }
+
+    fn reserve_within(&self, bytes: u64, wait: Wait) -> Result<Reservation> {
+        if self.shared.is_closed() {
+            return Err(Error::Closed);
+        }
+        self.shared.ledger.reserve(bytes, wait)
+    }
+
+    /// What the pool has done and holds.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared.stats()
+    }
+
+    /// Waits until all that drops have left to the reclaimer is done: space on disk, destructors, references
+    /// inside values.
+    pub fn quiesce(&self) {
+        self.shared.back.reclaimer.quiesce();
+    }
+
+    /// Ends every value and the store's session. Guards that are held stay good; a second call does nothing.
+    ///
+    /// # Errors
+    /// When the store could not remove what it had made.
+    pub fn close(&self) -> Result<()> {
+        self.shared.close()
+    }
+
+    /// The codec of this front.
+    #[must_use]
+    pub fn codec(&self) -> &C {
+        &self.codec
+    }
+
+    fn patience(&self) -> Wait {
+        Wait::for_at_most(self.shared.ledger.timeout())
+    }
+
+    fn own<'a, T>(&self, reference: &'a DRef<T>) -> Result<&'a Entry> {
+        let entry = reference.entry();
+        match Arc::ptr_eq(entry.shared(), &self.shared) {
+            true => Ok(entry),
+            false => Err(Error::WrongPool { id: entry.id() }),
+        }
+    }
+
+    #[inline]
+    fn pin<T, E>(&self, entry: E, site: &'static Location<'static>) -> Result<Pin<E, C::View>>
+    where
+        C: Codec<T>,
+        T: Send + Sync + 'static,
+        E: std::ops::Deref<Target = Entry>,
+    {
+        if !Arc::ptr_eq(entry.shared(), &self.shared) {
+            return Err(Error::WrongPool { id: entry.id() });
+        }
+        match Pin::try_new(entry, Self::view::<T>)? {
+            Ok(pin) => {
+                pin.entry().note_site(site);
+                Ok(pin)
+            }
+            Err(entry) => self.pin_absent::<T, E>(entry, site),
+        }
+    }
+
+    /// Pins a value that was not in memory a moment ago.
+    #[cold]
+    fn pin_absent<T, E>(
+        &self,
+        mut entry: E,
+        site: &'static Location<'static>,
+    ) -> Result<Pin<E, C::View>>
+    where
+        C: Codec<T>,
+        T: Send + Sync + 'static,
+        E: std::ops::Deref<Target = Entry>,
+    {
+        if entry.registration.key() != key_of::<C, T>() {
+            return Err(wrong_codec::<C, T>(&*entry.registration));
+        }
+        loop {
+            if let Some(error) = self.shared.refusal(&entry) {
+                return Err(error);
+            }
+            let pin = if entry.word.begin_load() {
+                self.shared.load(&entry, self.patience())?;
+                Pin::of_pinned(entry, Self::view::<T>)?
+            } else {
+                self.shared.wait_while_absent(&entry);
+                match Pin::try_new(entry, Self::view::<T>)? {
+                    Ok(pin) => pin,
+                    Err(back) => {
+                        entry = back;
+                        continue;
+                    }
+                }
+            };
+            pin.entry().note_site(site);
+            return Ok(pin);
+        }
+    }
+
+    fn view<T>(held: &dyn Held) -> Result<&C::View>
+    where
+        C: Codec<T>,
+        T: Send + Sync + 'static,
+    {
+        match Holder::<C, T>::of(held) {
+            Some(holder) => Ok(holder.view()),
+            None => Err(Error::WrongCodec { stored: held.name(), asked: name_of::<C, T>() }),
+        }
+    }
+
+    /// The registration of `T` with this front's codec instance.
+    fn registration<T>(&self) -> Arc<dyn Registration>
+    where
+        C: Codec<T>,
+        T: Send + Sync + 'static,
+    {
+        // The registration keeps the instance alive, so its address names it as long as it stands in the table.
+        let key = (Arc::as_ptr(&self.codec) as usize, key_of::<C, T>());
+        let mut registrations = sync::lock(&self.shared.registrations);
+        let registration = registrations
+            .entry(key)
+            .or_insert_with(|| Arc::new(Registered::<C, T>::new(Arc::clone(&self.codec))));
+        Arc::clone(registration)
+    }
+
+    fn admit<T>(&self, value: T, wait: Wait) -> Result<(Holder<C, T>, Charge), Rejected<T>>
+    where
+        C: Codec<T>,
+        T: Send + Sync + 'static,
+    {
+        let room = self.codec.size_hint(&value).and_then(|bytes| self.shared.room(bytes, wait));
+        let mut room = match room {
+            Ok(room) => room,
+            Err(error) => return Err(Rejected::new(value, error)),
+        };
+        let resident = self.codec.admit(value, &mut room)?;
+        Ok(self.hold(resident, room))
+    }
+
+    /// Boxes up an admitted resident with what it is charged.
+    fn hold<T>(&self, resident: C::Resident, room: Room) -> (Holder<C, T>, Charge)
+    where
+        C: Codec<T>,
+        T: Send + Sync + 'static,
+    {
+        let charged_bytes = room.charged_bytes();
+        let (rest, list) = room.finish();
+        let charge = Charge { charged_bytes, references: references(list) };
+        (Holder::new(&self.codec, resident, rest), charge)
+    }
+
+    /// Inserts what a builder has finished.
+    pub(crate) fn insert_built<T>(&self, resident: C::Resident, room: Room) -> Result<DRef<T>>
+    where
+        C: Codec<T>,
+        T: Send + Sync + 'static,
+    {
+        let place = self.shared.claim_place().ok_or(Error::Closed)?;
+        let (holder, charge) = self.hold::<T>(resident, room);
+        Ok(self.insert(place, holder, charge, SetOptions::new()))
+    }
+
+    fn insert<T>(
+        &self,
+        place: Place<'_>,
+        holder: Holder<C, T>,
+        charge: Charge,
+        options: SetOptions,
+    ) -> DRef<T>
+    where
+        C: Codec<T>,
+        T: Send + Sync + 'static,
+    {
+        let contents = Contents {
+            value: Some(Box::new(holder)),
+            charged_bytes: charge.charged_bytes,
+            discardable: options.discardable,
+            registration: self.registration::<T>(),
+            cold: Cold {
+                claim: None,
+                references: charge.references,
+                destructor: options.destructor,
+            },
+        };
+        self.publish(place, State::Resident, contents)
+    }
+
+    fn publish<T>(&self, place: Place<'_>, state: State, contents: Contents) -> DRef<T> {
+        let Id { slot, generation } = place.take();
+        let word = Word::new(generation, state, state == State::Spilled);
+        let entry = Arc::new(Entry::new(Arc::clone(&self.shared), slot, word, contents));
+        let reference = DRef::new(AnyRef::first(Arc::clone(&entry)));
+        sync::lock(&self.shared.index).install(Arc::clone(&entry));
+        if state == State::Resident {
+            self.shared.order_newest(&entry);
+        }
+        count(&self.shared.counters.sets, 1);
+        // A close that came between the slot and the table has not seen this entry.
+        if self.shared.is_closed() && !entry.word.doom().doomed() {
+            self.shared.bury(&entry);
+        }
+        reference
+    }
+
+    /// Writes a value that is larger than the limit straight to disk.
+    fn set_on_disk<T>(
+        &self,
+        place: Place<'_>,
+        value: T,
+        options: SetOptions,
+    ) -> Result<DRef<T>, Rejected<T>>
+    where
+        C: Codec<T>,
+        T: Send + Sync + 'static,
+    {
+        let registration = self.registration::<T>();
+        let charged_bytes = self.codec.size_hint(&value).unwrap_or(0);
+        let writing = Writing {
+            registration: &registration,
+            id: place.id(),
+            charged_bytes,
+            references: None,
+            body: &|sink| self.codec.mmwrite_value(&value, sink),
+        };
+        let claim = match self.shared.write_frame(&writing) {
+            Ok(claim) => claim,
+            Err(error) => return Err(Rejected::new(value, error)),
+        };
+        count(&self.shared.counters.straight_to_disk, 1);
+        let references = claim.references.clone();
+        let contents = Contents {
+            value: None,
+            charged_bytes,
+            discardable: false,
+            registration,
+            cold: Cold { claim: Some(claim), references, destructor: options.destructor },
+        };
+        Ok(self.publish(place, State::Spilled, contents))
+    }
+}
+
+fn claim_of<T>(entry: &Entry) -> Option<FileRef<T>> {
+    sync::lock(&entry.cold).claim.clone().map(FileRef::claimed)
+}
+
+/// What a new value is charged, and what it holds.
+struct Charge {
+    charged_bytes: u64,
+    references: References,
+}
+
+impl<C> fmt::Debug for Pool<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("ledger", &self.shared.ledger).finish_non_exhaustive()
+    }
+}

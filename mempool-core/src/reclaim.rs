@@ -1,0 +1,177 @@
+//! The reclaimer: does what the drop of a reference may not do itself.
+//!
+//! A drop may not do I/O, run code of the user's, or recurse through a chain of references; it queues such work
+//! here. One thread drains the queue iteratively, under no lock, and catches and counts panics.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crate::claim::Back;
+use crate::dref::AnyRef;
+use crate::entry::{Destructor, Held};
+use crate::store::Handle;
+use crate::sync::{self, Condvar, MODELLED, Mutex};
+
+/// One thing to be done.
+pub(crate) enum Work {
+    /// Give up a frame.
+    Free(Arc<Back>, Handle),
+    /// Drop a value whose drop runs code of the user's.
+    Value(Box<dyn Held>),
+    /// Drop the references that a value held; that may end further values.
+    References(Arc<Vec<AnyRef>>),
+    /// Call the user back.
+    Destructor(Destructor),
+}
+
+/// The queue of one pool.
+#[derive(Clone)]
+pub(crate) struct Reclaimer(Arc<Queue>);
+
+struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    work: VecDeque<Work>,
+    /// Pieces that a thread has taken out and not finished.
+    at_work: usize,
+    panics: u64,
+    thread: Thread,
+}
+
+#[derive(Default, PartialEq, Eq, Clone, Copy)]
+enum Thread {
+    #[default]
+    NotStarted,
+    Running,
+    Stopped,
+}
+
+impl Reclaimer {
+    pub(crate) fn new() -> Self {
+        let queue = Queue { state: Mutex::new(State::default()), changed: Condvar::new() };
+        Self(Arc::new(queue))
+    }
+
+    /// Queues `work`. Takes one short lock.
+    pub(crate) fn push(&self, work: Work) {
+        let mut state = sync::lock(&self.0.state);
+        state.work.push_back(work);
+        match state.thread {
+            Thread::NotStarted if !MODELLED => {
+                state.thread = Thread::Running;
+                drop(state);
+                self.start();
+            }
+            // The closing thread is gone or going; what still comes is done by whoever brings it.
+            Thread::Stopped => {
+                drop(state);
+                self.drain();
+            }
+            _ => {
+                drop(state);
+                self.0.changed.notify_all();
+            }
+        }
+    }
+
+    /// How many callbacks and drops of the user's have panicked.
+    pub(crate) fn panics(&self) -> u64 {
+        sync::lock(&self.0.state).panics
+    }
+
+    /// Counts a panic that was caught elsewhere.
+    pub(crate) fn note_panic(&self) {
+        sync::lock(&self.0.state).panics += 1;
+    }
+
+    /// Returns when nothing is queued or under way, helping with what is. Called from a callback or a drop of
+    /// the user's, it does not wait for that one.
+    pub(crate) fn quiesce(&self) {
+        let inside = usize::from(INSIDE.with(std::cell::Cell::get));
+        loop {
+            self.drain();
+            let mut state = sync::lock(&self.0.state);
+            while state.work.is_empty() && state.at_work > inside {
+                state = sync::wait(&self.0.changed, state);
+            }
+            if state.work.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Does what is left, then ends the thread.
+    pub(crate) fn stop(&self) {
+        self.quiesce();
+        sync::lock(&self.0.state).thread = Thread::Stopped;
+        self.0.changed.notify_all();
+    }
+
+    fn start(&self) {
+        let queue = self.clone();
+        let thread = std::thread::Builder::new().name("mempool-reclaim".into());
+        if thread.spawn(move || queue.run()).is_err() {
+            // Without a thread the work is done by whoever pushes or quiesces.
+            sync::lock(&self.0.state).thread = Thread::Stopped;
+            self.drain();
+        }
+    }
+
+    fn run(&self) {
+        loop {
+            self.drain();
+            let mut state = sync::lock(&self.0.state);
+            while state.work.is_empty() {
+                if state.thread == Thread::Stopped {
+                    return;
+                }
+                state = sync::wait(&self.0.changed, state);
+            }
+        }
+    }
+
+    fn drain(&self) {
+        // A drop inside a piece of work pushes more work; only the outermost drain of a thread does it.
+        if INSIDE.with(|inside| inside.replace(true)) {
+            return;
+        }
+        while let Some(work) = self.take() {
+            let outcome = catch_unwind(AssertUnwindSafe(|| work.run()));
+            let mut state = sync::lock(&self.0.state);
+            state.at_work -= 1;
+            state.panics += u64::from(outcome.is_err());
+            if state.at_work == 0 {
+                self.0.changed.notify_all();
+            }
+        }
+        INSIDE.with(|inside| inside.set(false));
+    }
+
+    fn take(&self) -> Option<Work> {
+        let mut state = sync::lock(&self.0.state);
+        let work = state.work.pop_front()?;
+        state.at_work += 1;
+        Some(work)
+    }
+}
+
+sync::thread_local! {
+    /// Whether this thread is draining.
+    static INSIDE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+impl Work {
+    fn run(self) {
+        match self {
+            Self::Free(back, handle) => back.store.free(&handle),
+            Self::Value(held) => drop(held),
+            Self::References(references) => drop(references),
+            Self::Destructor(destructor) => destructor(),
+        }
+    }
+}

@@ -1,0 +1,520 @@
+//! What all fronts of one pool share: the table, the ledger, the store; and the life of an entry.
+//!
+//! Pins, evictions, loads and ends of entries meet here. The steps themselves are in `word.rs`; this file does what
+//! the steps call for, and never holds a lock while it does I/O or runs a codec.
+
+use std::any::TypeId;
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::budget::{Ledger, Wait};
+use crate::buffer::Buffer;
+use crate::claim::{Back, FrameClaim};
+use crate::codec::{Format, Room};
+use crate::dref::{References, references};
+use crate::entry::{Entry, Held};
+use crate::error::{CodecError, Error, ErrorKind, FrameDamage, Result, StoreErrorKind};
+use crate::frame::{Body, Frame, Header, Measured, Section};
+use crate::id::Id;
+use crate::index::{Index, Touched};
+use crate::parking::Parking;
+use crate::recency::{Policy, SharedLog, with_log};
+use crate::reclaim::Work;
+use crate::registration::Registration;
+use crate::sink::{Source, Trust};
+use crate::stats::{Counters, Stats, count, read};
+use crate::store::Fingerprint;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{self, Mutex};
+use crate::word::{Snapshot, State};
+
+/// The state of one pool.
+pub(crate) struct Shared {
+    /// Names the pool, in this process and in its frames.
+    pub(crate) id: u64,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) index: Mutex<Index>,
+    /// Entries that were read since the index last looked.
+    pub(crate) touched: Touched,
+    /// The index's clock, for readers.
+    pub(crate) clock: AtomicU64,
+    pub(crate) back: Arc<Back>,
+    pub(crate) parking: Parking,
+    pub(crate) counters: Counters,
+    pub(crate) registrations: Mutex<HashMap<(usize, TypeId), Arc<dyn Registration>>>,
+    pub(crate) logs: Mutex<Vec<SharedLog>>,
+    /// Gets of threads that have ended.
+    pub(crate) past_gets: AtomicU64,
+    pub(crate) closed: AtomicBool,
+}
+
+/// A slot that was claimed for a value that is on its way; dropped, it is free again.
+pub(crate) struct Place<'a> {
+    shared: &'a Shared,
+    id: Id,
+}
+
+impl Place<'_> {
+    pub(crate) fn id(&self) -> Id {
+        self.id
+    }
+
+    /// The slot, which the value now fills.
+    pub(crate) fn take(self) -> Id {
+        std::mem::ManuallyDrop::new(self).id
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        sync::lock(&self.shared.index).free_slot(self.id.slot);
+    }
+}
+
+/// What a frame is written from.
+pub(crate) struct Writing<'a> {
+    pub(crate) registration: &'a Arc<dyn Registration>,
+    pub(crate) id: Id,
+    pub(crate) charged_bytes: u64,
+    pub(crate) references: References,
+    pub(crate) body: &'a Body<'a>,
+}
+
+impl Shared {
+    pub(crate) fn new(id: u64, ledger: Arc<Ledger>, policy: Policy, back: Arc<Back>) -> Self {
+        Self {
+            id,
+            ledger,
+            index: Mutex::new(Index::new(policy)),
+            touched: Touched::new(),
+            clock: AtomicU64::new(0),
+            back,
+            parking: Parking::new(),
+            counters: Counters::default(),
+            registrations: Mutex::new(HashMap::new()),
+            logs: Mutex::new(Vec::new()),
+            past_gets: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// A slot for a new value; `None` when the pool is closed or has as many values as slots.
+    pub(crate) fn claim_place(&self) -> Option<Place<'_>> {
+        let (slot, generation) = sync::lock(&self.index).claim_slot()?;
+        Some(Place { shared: self, id: Id { slot, generation } })
+    }
+
+    /// Notes a get: stamps the entry, and queues it for the index once.
+    pub(crate) fn note_get(&self, entry: &Arc<Entry>) {
+        // Relaxed: a stamp that misses a step which is under way may stand on either side of it.
+        let ordered = self.clock.load(Ordering::Relaxed);
+        let stamp = with_log(self.id, || self.new_log(), |log| log.note_get(ordered));
+        entry.stamp.store(stamp, Ordering::Relaxed);
+        // The stamp goes first: whoever clears the bit afterwards finds it.
+        if !entry.touched.load(Ordering::Relaxed) && !entry.touched.swap(true, Ordering::AcqRel) {
+            self.touched.push(Arc::clone(entry));
+        }
+    }
+
+    #[cold]
+    fn new_log(&self) -> SharedLog {
+        let log = SharedLog::default();
+        let mut logs = sync::lock(&self.logs);
+        logs.retain(|log| {
+            let alive = Arc::strong_count(log) > 1;
+            if !alive {
+                count(&self.past_gets, log.gets());
+            }
+            alive
+        });
+        logs.push(Arc::clone(&log));
+        log
+    }
+
+    /// Acts on the flags that the last unpin found.
+    #[cold]
+    pub(crate) fn after_last_unpin(&self, entry: &Entry, last: Snapshot) {
+        if last.doomed() {
+            self.bury(entry);
+        }
+        if last.wanted() {
+            entry.word.unwant();
+            self.ledger.nudge();
+        }
+    }
+
+    /// The last reference was dropped.
+    pub(crate) fn last_reference_gone(&self, entry: &Entry) {
+        if !entry.word.doom().doomed() {
+            self.bury(entry);
+        }
+    }
+
+    /// Ends a doomed entry if nobody holds it or works on it; else he who does will call this again.
+    pub(crate) fn bury(&self, entry: &Entry) {
+        if entry.word.bury() {
+            let held = entry.take();
+            self.end(entry, held);
+        }
+    }
+
+    /// Gives back all that an entry had. No I/O, no code of the user's: that is queued.
+    fn end(&self, entry: &Entry, held: Option<Box<dyn Held>>) {
+        sync::lock(&self.index).free_slot(entry.slot);
+        let cold = std::mem::take(&mut *sync::lock(&entry.cold));
+        let reclaimer = &self.back.reclaimer;
+        match held {
+            Some(mut held) if held.drops_user_code() => {
+                held.pay_back();
+                reclaimer.push(Work::Value(held));
+            }
+            other => drop(other),
+        }
+        drop(cold.claim);
+        if let Some(references) = cold.references {
+            reclaimer.push(Work::References(references));
+        }
+        if let Some(destructor) = cold.destructor {
+            reclaimer.push(Work::Destructor(destructor));
+        }
+        self.parking.wake(entry.slot);
+    }
+
+    /// After a step that ended somebody's work on an entry: wakes who waited for it, buries it if it was doomed.
+    pub(crate) fn settle(&self, entry: &Entry) {
+        self.parking.wake(entry.slot);
+        if entry.word.load().doomed() {
+            self.bury(entry);
+        }
+    }
+
+    /// Drops the memory of an entry whose word is `Releasing`.
+    pub(crate) fn release(&self, entry: &Entry, discard: bool) {
+        let held = entry.take();
+        // A panic in a drop of the user's must not leave the entry half released.
+        let dropped = catch_unwind(AssertUnwindSafe(move || drop(held)));
+        if dropped.is_err() {
+            self.back.reclaimer.note_panic();
+        }
+        entry.word.end_release(discard);
+        if discard {
+            count(&self.counters.discards, 1);
+            self.end(entry, None);
+        } else {
+            self.settle(entry);
+        }
+    }
+
+    /// Makes an entry evictable again, where its last use puts it.
+    pub(crate) fn restore(&self, entry: &Entry) {
+        sync::lock(&self.index).order_at_stamp(entry);
+        self.settle(entry);
+        self.ledger.nudge();
+    }
+
+    /// Orders an entry as the most recently used, and publishes the time.
+    pub(crate) fn order_newest(&self, entry: &Entry) {
+        let now = sync::lock(&self.index).order_newest(entry, &self.touched);
+        self.publish_clock(now);
+        // A request that looked before this entry was there must look again.
+        self.ledger.nudge();
+    }
+
+    pub(crate) fn publish_clock(&self, now: u64) {
+        self.clock.fetch_max(now, Ordering::Relaxed);
+    }
+
+    /// Why a value cannot be read now or ever; `None` when it only has to be brought back or waited for.
+    pub(crate) fn refusal(&self, entry: &Entry) -> Option<Error> {
+        let now = entry.word.load();
+        let id = entry.id();
+        match now.state() {
+            State::Discarded => Some(Error::Discarded { id }),
+            _ if self.closed.load(Ordering::Acquire) => Some(Error::Closed),
+            _ if now.doomed() || now.state() == State::Deleted => Some(Error::Deleted { id }),
+            _ => None,
+        }
+    }
+
+    /// Waits until no thread works on the entry.
+    pub(crate) fn wait_while_busy(&self, entry: &Entry) {
+        self.parking.wait_while(entry.slot, || entry.word.load().busy());
+    }
+
+    /// Waits until the entry can be read, or no thread works on it.
+    pub(crate) fn wait_while_absent(&self, entry: &Entry) {
+        let absent = || {
+            let now = entry.word.load();
+            now.busy() && !now.readable()
+        };
+        self.parking.wait_while(entry.slot, absent);
+    }
+
+    /// Brings a value back; the word is `Loading` by this thread's step. On success the caller holds a pin.
+    pub(crate) fn load(&self, entry: &Entry, wait: Wait) -> Result<()> {
+        let claim = sync::lock(&entry.cold).claim.clone();
+        let claim = claim.expect("a spilled entry has its frame");
+        let loaded = caught(&claim.registration, || self.read_claim(&claim, wait));
+        match loaded {
+            Ok(held) => {
+                let mapped = claim.registration.maps();
+                entry.put(held);
+                entry.word.end_load(mapped);
+                count(&self.counters.loads, 1);
+                if !mapped {
+                    self.order_newest(entry);
+                }
+                self.parking.wake(entry.slot);
+                Ok(())
+            }
+            Err(error) => {
+                entry.word.fail_load();
+                self.settle(entry);
+                Err(error)
+            }
+        }
+    }
+
+    /// Reads the value of a frame of our own.
+    pub(crate) fn read_claim(&self, claim: &FrameClaim, wait: Wait) -> Result<Box<dyn Held>> {
+        let registration = &claim.registration;
+        let bytes = if registration.maps() { 0 } else { claim.charged_bytes };
+        let mut room = self.room(bytes, wait)?;
+        let frame = self.back.store.open(&claim.handle, &mut room)?;
+        let damaged = |damage| Error::Frame { what: format!("value {}", claim.id), damage };
+        let header = self.decode_header(&frame).map_err(damaged)?;
+        check_own(&header, claim, frame.len() as u64).map_err(damaged)?;
+        let held = claim.references.as_deref().map_or(&[][..], Vec::as_slice);
+        registration.mmread(&mut Source::new(&frame, &header, held, Trust::Own), room)
+    }
+
+    /// The sections of a frame of our own, each with an alignment that puts it where it stands.
+    pub(crate) fn sections_of(&self, claim: &FrameClaim) -> Result<Vec<(usize, Buffer)>> {
+        let mut room = self.room(0, Wait::No)?;
+        let frame = self.back.store.open(&claim.handle, &mut room)?;
+        let damaged = |damage| Error::Frame { what: format!("value {}", claim.id), damage };
+        let header = self.decode_header(&frame).map_err(damaged)?;
+        check_own(&header, claim, frame.len() as u64).map_err(damaged)?;
+        let mut source = Source::new(&frame, &header, &[], Trust::Own);
+        let place = |section: &Section| {
+            let from_content = section.offset - header.content_offset;
+            let shift = from_content.trailing_zeros().min(header.align.trailing_zeros());
+            Ok((1_usize << shift, source.section()?))
+        };
+        header.sections.iter().map(place).collect()
+    }
+
+    /// Reads the value of a file that `save_to_disk` wrote.
+    pub(crate) fn read_file(
+        &self,
+        path: &Path,
+        fingerprint: Option<Fingerprint>,
+        registration: &dyn Registration,
+        wait: Wait,
+    ) -> Result<Box<dyn Held>> {
+        let mut room = self.room(0, wait)?;
+        let frame = self.back.store.load(path, &mut room)?;
+        let damaged = |damage| Error::Frame { what: path.display().to_string(), damage };
+        let header = self.decode_header(&frame).map_err(damaged)?;
+        check_saved(&header, &frame, fingerprint, registration.format()).map_err(damaged)?;
+        if !registration.maps() {
+            room.grow(header.resident_bytes)?;
+        }
+        registration.mmread(&mut Source::new(&frame, &header, &[], Trust::Saved), room)
+    }
+
+    fn decode_header(&self, frame: &Buffer) -> Result<Header, FrameDamage> {
+        Header::decode(frame, |bytes| self.back.store.checksum(bytes))
+    }
+
+    /// Writes a frame of our own.
+    pub(crate) fn write_frame(&self, writing: &Writing<'_>) -> Result<Arc<FrameClaim>> {
+        let Measured { frame, references: found } = self.measure(writing)?;
+        let references =
+            if found.is_empty() { writing.references.clone() } else { references(found) };
+        let handle = self.back.store.write(&frame).map_err(|error| frame_error(&frame, error));
+        let handle = handle.inspect_err(|_| count(&self.counters.failed_writes, 1))?;
+        count(&self.counters.written_bytes, frame.frame_bytes());
+        Ok(FrameClaim::new(
+            &self.back,
+            handle,
+            writing.id,
+            writing.registration,
+            writing.charged_bytes,
+            references,
+        ))
+    }
+
+    /// Writes a frame to a file of the user's.
+    pub(crate) fn save_frame(&self, writing: &Writing<'_>, path: &Path) -> Result<Fingerprint> {
+        let Measured { frame, references: found } = self.measure(writing)?;
+        let held = writing.references.as_ref().map_or(0, |held| held.len());
+        let references = found.len().max(held);
+        if references > 0 {
+            return Err(Error::HoldsReferences { id: writing.id, references });
+        }
+        self.back.store.save(&frame, path).map_err(|error| frame_error(&frame, error))
+    }
+
+    fn measure<'a>(&self, writing: &Writing<'a>) -> Result<Measured<'a>> {
+        let header = Header {
+            format: writing.registration.format(),
+            align: 8,
+            frame_bytes: 0,
+            content_offset: 0,
+            resident_bytes: writing.charged_bytes,
+            id: writing.id,
+            pool: self.id,
+            references: writing.references.as_ref().map_or(0, |held| held.len() as u32),
+            content_checksum: 0,
+            sections: Vec::new(),
+        };
+        Frame::measure(header, writing.body, self.id)
+    }
+
+    /// Writes the value of an entry whose word is `Spilling` by this thread's step.
+    pub(crate) fn write_entry(&self, entry: &Entry) -> Result<()> {
+        let registration = &entry.registration;
+        let held = entry.value_of_worker();
+        let references = sync::lock(&entry.cold).references.clone();
+        let writing = Writing {
+            registration,
+            id: entry.id(),
+            charged_bytes: entry.charged_bytes.load(Ordering::Relaxed),
+            references,
+            body: &|sink| registration.mmwrite(held, sink),
+        };
+        let claim = caught(registration, || self.write_frame(&writing))?;
+        let mut cold = sync::lock(&entry.cold);
+        cold.references.clone_from(&claim.references);
+        cold.claim = Some(claim);
+        Ok(())
+    }
+
+    /// Room of `bytes` for a value that is set or loaded.
+    pub(crate) fn room(&self, bytes: u64, wait: Wait) -> Result<Room> {
+        Ok(Room::new(self.ledger.reserve(bytes, wait)?, wait, self.id))
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Ends every value; what is pinned ends with its pins.
+    pub(crate) fn close(&self) -> Result<()> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let entries: Vec<Arc<Entry>> = {
+            let mut index = sync::lock(&self.index);
+            index.close();
+            while self.touched.pop().is_some() {}
+            index.entries().cloned().collect()
+        };
+        for entry in &entries {
+            if !entry.word.doom().doomed() {
+                self.bury(entry);
+            }
+        }
+        drop(entries);
+        self.ledger.nudge();
+        self.back.reclaimer.stop();
+        while self.touched.pop().is_some() {}
+        Ok(self.back.store.close()?)
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let usage = self.ledger.usage();
+        let counters = &self.counters;
+        let logged: u64 = sync::lock(&self.logs).iter().map(|log| log.gets()).sum();
+        let gets = logged + read(&self.past_gets);
+        let loads = read(&counters.loads);
+        Stats {
+            limit_bytes: usage.limit_bytes,
+            used_bytes: usage.used_bytes,
+            peak_bytes: usage.peak_bytes,
+            values: sync::lock(&self.index).len() as u64,
+            sets: read(&counters.sets),
+            straight_to_disk: read(&counters.straight_to_disk),
+            gets,
+            hits: gets.saturating_sub(loads),
+            loads,
+            spills: read(&counters.spills),
+            written_bytes: read(&counters.written_bytes),
+            clean_evictions: read(&counters.clean_evictions),
+            discards: read(&counters.discards),
+            failed_writes: read(&counters.failed_writes),
+            panics: self.back.reclaimer.panics(),
+            live_disk_bytes: read(&self.back.live_bytes),
+            store: self.back.store.usage(),
+        }
+    }
+}
+
+/// Runs a codec's code: a panic in it fails this call alone.
+fn caught<R>(registration: &Arc<dyn Registration>, call: impl FnOnce() -> Result<R>) -> Result<R> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let said = said.or_else(|| panic.downcast_ref::<String>().cloned());
+        Err(Error::Codec(CodecError {
+            kind: ErrorKind::Misuse,
+            codec: "of the user's",
+            type_name: "value",
+            source: format!("{} panicked: {}", registration.name(), said.unwrap_or_default())
+                .into(),
+        }))
+    })
+}
+
+/// The codec's own error where there is one, else the store's.
+fn frame_error(frame: &Frame<'_>, error: crate::error::StoreError) -> Error {
+    match (error.kind, frame.take_failure()) {
+        (StoreErrorKind::Codec, Some(codec)) => codec,
+        _ => error.into(),
+    }
+}
+
+fn check_own(header: &Header, claim: &FrameClaim, found: u64) -> Result<(), FrameDamage> {
+    if header.frame_bytes != found {
+        return Err(FrameDamage::Length { expected: header.frame_bytes, found });
+    }
+    if header.pool != claim.back.pool {
+        return Err(FrameDamage::Field { field: "pool", found: header.pool });
+    }
+    if header.id != claim.id && !mutant!("generation_ignored") {
+        return Err(FrameDamage::Id { expected: claim.id, found: header.id });
+    }
+    check_format(header, claim.registration.format())
+}
+
+fn check_saved(
+    header: &Header,
+    frame: &Buffer,
+    fingerprint: Option<Fingerprint>,
+    format: Format,
+) -> Result<(), FrameDamage> {
+    let found = frame.len() as u64;
+    if header.frame_bytes != found {
+        return Err(FrameDamage::Length { expected: header.frame_bytes, found });
+    }
+    if let Some(expected) = fingerprint {
+        let found = Fingerprint::of(frame);
+        if found != expected {
+            let (expected, found) = (expected.header_checksum, found.header_checksum);
+            return Err(FrameDamage::Checksum { part: "header", expected, found });
+        }
+    }
+    check_format(header, format)
+}
+
+fn check_format(header: &Header, format: Format) -> Result<(), FrameDamage> {
+    match header.format == format {
+        true => Ok(()),
+        false => Err(FrameDamage::Format {
+            expected: format.to_string(),
+            found: header.format.to_string(),
+        }),
+    }
+}

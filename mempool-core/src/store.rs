@@ -1,0 +1,116 @@
+//! `SpillStore`: what the pool asks of a slower tier. Five methods, so that a double is fifty lines.
+
+use std::fs::File;
+use std::path::Path;
+
+use crate::buffer::Buffer;
+use crate::codec::{Room, fnv1a};
+use crate::error::StoreError;
+use crate::frame::Frame;
+
+/// Where a frame lies in its store. Only the store that made it knows what the numbers mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Handle {
+    /// Which segment.
+    pub segment: u64,
+    /// Where in it, in bytes.
+    pub offset: u64,
+    /// How long the frame is.
+    pub bytes: u64,
+}
+
+/// How a saved file is known again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fingerprint {
+    /// The length of the frame.
+    pub bytes: u64,
+    /// The checksum of its header, which covers the checksum of its content.
+    pub header_checksum: u64,
+}
+
+impl Fingerprint {
+    /// The fingerprint of a whole frame whose header was decoded.
+    #[must_use]
+    pub fn of(frame: &[u8]) -> Self {
+        let mut sum = [0; 8];
+        if let Some(field) = frame.get(crate::frame::HEADER_SUM) {
+            sum.copy_from_slice(field);
+        }
+        Self { bytes: frame.len() as u64, header_checksum: u64::from_le_bytes(sum) }
+    }
+}
+
+/// What a store holds now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreUsage {
+    /// Bytes of frames that were written and not freed.
+    pub live_bytes: u64,
+    /// Bytes that the store takes on its device, dead space included.
+    pub disk_bytes: u64,
+    /// The most that `disk_bytes` has been.
+    pub peak_disk_bytes: u64,
+    /// The store's limit for them; `None` where it has none.
+    pub limit_bytes: Option<u64>,
+    /// Bytes of frames that are mapped.
+    pub mapped_bytes: u64,
+    /// Files and other descriptors that are open.
+    pub descriptors: u64,
+}
+
+/// A slower tier. It sees bytes, never types, and places frames as it likes.
+///
+/// Called by many threads at once, never under a lock of the pool's. What it returned `Ok` for is there; a failed
+/// call has left nothing behind. Errors name the file and the offset.
+pub trait SpillStore: Send + Sync + 'static {
+    /// Writes a frame: header and content, whole or not at all.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Full`](crate::StoreErrorKind::Full) and others; nothing is then kept.
+    fn write(&self, frame: &Frame<'_>) -> Result<Handle, StoreError>;
+
+    /// The bytes of a frame, header first, aligned to the frame's alignment: a map, or a copy paid from `room`.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write); [`Damaged`](crate::StoreErrorKind::Damaged) where the store checks content.
+    fn open(&self, handle: &Handle, room: &mut Room) -> Result<Buffer, StoreError>;
+
+    /// Gives up a frame. Buffers of it that are still held stay good. Called once for each handle.
+    fn free(&self, handle: &Handle);
+
+    /// Writes a frame to a file of the user's, durably and whole, or leaves what was there.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    fn save(&self, frame: &Frame<'_>, path: &Path) -> Result<Fingerprint, StoreError>;
+
+    /// Opens a file that [`save`](Self::save) wrote, with every checksum checked over bytes that nobody else can
+    /// change from then on.
+    ///
+    /// # Errors
+    /// [`Missing`](crate::StoreErrorKind::Missing), [`Damaged`](crate::StoreErrorKind::Damaged), or as `open`.
+    fn load(&self, path: &Path, room: &mut Room) -> Result<Buffer, StoreError>;
+
+    /// The checksum that this store seals frames with.
+    fn checksum(&self, bytes: &[u8]) -> u64 {
+        fnv1a(bytes)
+    }
+
+    /// A read-only descriptor of the frame's segment with its offset and length, where it may leave the process.
+    fn share(&self, handle: &Handle) -> Option<(File, u64, u64)> {
+        let _ = handle;
+        None
+    }
+
+    /// What it holds.
+    fn usage(&self) -> StoreUsage {
+        StoreUsage::default()
+    }
+
+    /// Ends the store's use: no further frame is written. What is still held stays readable.
+    ///
+    /// # Errors
+    /// When something could not be removed.
+    fn close(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
