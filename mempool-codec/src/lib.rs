@@ -1,1 +1,46 @@
-//! Placeholder while the workspace is laid out.
+//! Values as bytes, and bytes as values: the codecs that most programs need.
+//!
+//! | codec | for | in memory | `get` gives | on disk | coming back |
+//! | --- | --- | --- | --- | --- | --- |
+//! | [`Rkyv`] | types that derive `rkyv::Archive` | an archive, counted to the byte | `&Archived<T>` | the archive as it is | a view of the map: no copy, no decoding |
+//! | [`Bincode`] | serde types that know their size ([`ResidentBytes`]) | the value itself | `&T` | bincode | decoded, inside the budget |
+//! | `mempool_core::Blob` | byte vectors | the vector itself | `&Buffer` | the bytes | a view of the map |
+//!
+//! ```
+//! # #[cfg(feature = "rkyv")] {
+//! use mempool_codec::Rkyv;
+//! use mempool_core::PoolOptions;
+//!
+//! #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+//! struct Station {
+//!     name: String,
+//!     readings: Vec<f64>,
+//! }
+//!
+//! let pool = PoolOptions::new().memory_limit(1 << 20).open(Rkyv::new());
+//! let station = Station { name: "Ushuaia".into(), readings: vec![4.5; 1000] };
+//! let reference = pool.set(station)?;
+//! let view = pool.get(&reference)?;
+//! assert_eq!(view.name, "Ushuaia");
+//! assert_eq!(view.readings.len(), 1000);
+//! # }
+//! # Ok::<(), mempool_core::Error>(())
+//! ```
+//!
+//! A codec of your own implements [`mempool_core::Codec`]; `codec_laws!` (feature `testing`) tests what it must keep.
+
+#[cfg(feature = "bincode")]
+mod bincode;
+#[cfg(feature = "testing")]
+pub mod laws;
+#[cfg(feature = "bincode")]
+mod resident;
+#[cfg(feature = "rkyv")]
+mod rkyv;
+
+#[cfg(feature = "bincode")]
+pub use crate::bincode::Bincode;
+#[cfg(feature = "bincode")]
+pub use crate::resident::ResidentBytes;
+#[cfg(feature = "rkyv")]
+pub use crate::rkyv::{Archive, Out, Rkyv};

@@ -102,7 +102,7 @@ impl Header {
         out.extend_from_slice(self.format.codec.as_bytes());
         out.extend_from_slice(&self.format.type_tag.to_le_bytes());
         out.push(self.format.pointer_width);
-        out.push(self.align.trailing_zeros() as u8);
+        out.push(self.align.trailing_zeros().to_le_bytes()[0]);
         out.extend_from_slice(&[0; 2]);
         out.extend_from_slice(&le32(self.sections.len() as u64));
         out.extend_from_slice(&self.frame_bytes.to_le_bytes());

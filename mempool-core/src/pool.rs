@@ -242,10 +242,10 @@ impl<C: Send + Sync + 'static> Pool<C> {
             if let Some(error) = self.shared.refusal(entry) {
                 return Err(error);
             }
-            if entry.word.load().on_disk() {
-                if let Some(file) = claim_of(entry) {
-                    return Ok(file);
-                }
+            if entry.word.load().on_disk()
+                && let Some(file) = claim_of(entry)
+            {
+                return Ok(file);
             }
             if entry.word.begin_write() {
                 let written = self.shared.write_entry(entry);
@@ -339,6 +339,9 @@ impl<C: Send + Sync + 'static> Pool<C> {
     /// # Errors
     /// [`Error::WrongCodec`], [`Error::Frame`] or [`Error::Store`] for a file that is damaged, of another type, or not there;
     /// [`Error::NoRoom`] if it must be decoded and pins fill the limit.
+    ///
+    /// # Panics
+    /// When a codec's registration answers for another codec: a broken invariant of this crate.
     pub fn get_file<T>(&self, file: &FileRef<T>) -> Result<Loaded<C, T>>
     where
         C: Codec<T>,

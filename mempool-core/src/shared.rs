@@ -367,7 +367,7 @@ impl Shared {
             resident_bytes: writing.charged_bytes,
             id: writing.id,
             pool: self.id,
-            references: writing.references.as_ref().map_or(0, |held| held.len() as u32),
+            references: writing.references.as_ref().map_or(0, |held| reference_count(held.len())),
             content_checksum: 0,
             sections: Vec::new(),
         };
@@ -466,6 +466,11 @@ fn caught<R>(registration: &Arc<dyn Registration>, call: impl FnOnce() -> Result
                 .into(),
         }))
     })
+}
+
+/// The count of references as the header has it; `push_reference` keeps it within 32 bits.
+fn reference_count(references: usize) -> u32 {
+    u32::try_from(references).unwrap_or(u32::MAX)
 }
 
 /// The codec's own error where there is one, else the store's.

@@ -1,1 +1,63 @@
-//! Placeholder while the workspace is laid out.
+//! The slower tier: values that a pool evicts go to files, with checksums, and come back as memory maps.
+//!
+//! ```
+//! use mempool_core::{Blob, PoolOptions};
+//! use mempool_spill::SpillOptions;
+//!
+//! let directory = std::env::temp_dir();
+//! let store = SpillOptions::new(&directory).disk_limit(1 << 30).open()?;
+//! let pool = PoolOptions::new().memory_limit(1_600_000).store(store).open(Blob);
+//! let first = pool.set(vec![1; 1_000_000])?;
+//! let second = pool.set(vec![2; 1_000_000])?; // evicts the first to disk
+//! assert_eq!(pool.get(&first)?[999_999], 1); // a view of the file's pages: no copy, no decoding
+//! # drop(second);
+//! pool.close()?; // nothing is left behind
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What is on disk
+//!
+//! Each open pool has a *session*: a directory of its own under `.mempool`, mode 0700, locked while its process lives
+//! (`session.rs` draws it). Opening a store sweeps the sessions of dead processes under the same directory, and
+//! touches no living one. Frames of 4 MiB and more have a file, a *segment*, of their own; smaller ones share
+//! segments of 64 MiB (`segment.rs`). `docs/format.md` draws every byte.
+//!
+//! # What is checked
+//!
+//! | bytes | checked |
+//! | --- | --- |
+//! | written by this process in this session | the file's length when it is mapped; the header at each open; content with [`Verify::Always`] |
+//! | a file that `save_to_disk` wrote | brought into the session first, so that nobody can change it; then header, length, and every byte |
+//!
+//! # What is assumed
+//!
+//! Nobody else writes in the session's directory. A device that fails when a mapped page is read ends the process with
+//! SIGBUS; one that then returns other bytes cannot be noticed. Spilled values do not survive their process.
+
+macro_rules! mutant {
+    ($name:literal) => {{
+        #[cfg(feature = "mutants")]
+        let on = mempool_core::mutant_is_on($name);
+        #[cfg(not(feature = "mutants"))]
+        let on = false;
+        on
+    }};
+}
+
+mod disk;
+mod error;
+#[cfg(feature = "testing")]
+mod faulty;
+mod map;
+mod quota;
+mod segment;
+mod session;
+mod store;
+mod writer;
+
+pub use disk::{Disk, RealDisk};
+pub use error::SpillError;
+#[cfg(feature = "testing")]
+pub use faulty::{DiskCall, DiskFault, FaultyDisk};
+pub use session::Swept;
+pub use store::{SpillOptions, SpillStorage, Verify};

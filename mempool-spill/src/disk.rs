@@ -1,0 +1,138 @@
+//! The few calls of the file system that we use, behind a trait: real here, failing on demand in tests.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use memmap2::Mmap;
+use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags};
+
+/// The file system as the store sees it. Names are looked up in an open directory and never followed.
+pub trait Disk: Send + Sync + 'static {
+    /// Creates a file that must not exist, mode 0600, for reading and writing.
+    ///
+    /// # Errors
+    /// As `openat`.
+    fn create(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<File>;
+
+    /// Reserves `bytes` from the start of the file.
+    ///
+    /// # Errors
+    /// As `fallocate`; nothing is done where the file system cannot.
+    fn allocate(&self, file: &File, bytes: u64) -> io::Result<()>;
+
+    /// Writes some of `bytes` at `offset`; answers how many.
+    ///
+    /// # Errors
+    /// As `pwrite`.
+    fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize>;
+
+    /// Makes data and metadata of a file or directory durable.
+    ///
+    /// # Errors
+    /// As `fsync`.
+    fn sync(&self, file: &File) -> io::Result<()>;
+
+    /// Renames within a directory, over what is there.
+    ///
+    /// # Errors
+    /// As `renameat`.
+    fn rename(&self, dir: BorrowedFd<'_>, from: &str, to: &Path) -> io::Result<()>;
+
+    /// Removes a name.
+    ///
+    /// # Errors
+    /// As `unlinkat`.
+    fn unlink(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()>;
+
+    /// The length of a file.
+    ///
+    /// # Errors
+    /// As `fstat`.
+    fn len(&self, file: &File) -> io::Result<u64>;
+
+    /// Maps the first `bytes` of a file of ours that nobody makes shorter.
+    ///
+    /// # Errors
+    /// As `mmap`.
+    fn map(&self, file: &File, bytes: u64) -> io::Result<Mmap>;
+
+    /// Reads exactly `bytes.len()` bytes at `offset`.
+    ///
+    /// # Errors
+    /// As `pread`; `UnexpectedEof` at the end of the file.
+    fn read_exact_at(&self, file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()>;
+}
+
+/// The file system of the machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealDisk;
+
+impl Disk for RealDisk {
+    fn create(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<File> {
+        let flags =
+            OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        Ok(File::from(rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)?))
+    }
+
+    fn allocate(&self, file: &File, bytes: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
+            // A file system without reservations writes all the same; a full disk is then met by the write.
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+                Ok(file.set_len(bytes)?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        file.write_at(bytes, offset)
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        file.sync_all()
+    }
+
+    fn rename(&self, dir: BorrowedFd<'_>, from: &str, to: &Path) -> io::Result<()> {
+        Ok(rustix::fs::renameat(dir, from, dir, to)?)
+    }
+
+    fn unlink(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(dir, name, AtFlags::empty())?)
+    }
+
+    fn len(&self, file: &File) -> io::Result<u64> {
+        Ok(file.metadata()?.len())
+    }
+
+    fn map(&self, file: &File, bytes: u64) -> io::Result<Mmap> {
+        crate::map::map(file, bytes)
+    }
+
+    fn read_exact_at(&self, file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        file.read_exact_at(bytes, offset)
+    }
+}
+
+/// Writes all of `bytes` at `offset`, however short the single writes are.
+pub(crate) fn write_all_at(
+    disk: &dyn Disk,
+    file: &File,
+    mut bytes: &[u8],
+    mut offset: u64,
+) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match disk.write_at(file, bytes, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                bytes = bytes.get(written..).unwrap_or_default();
+                offset = offset.saturating_add(written as u64);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! What can go wrong on disk; each error names the file, and the offset where there is one.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use mempool_core::{FrameDamage, StoreError, StoreErrorKind};
+use rustix::io::Errno;
+
+/// Why the disk side failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpillError {
+    /// A call of the system failed.
+    #[error("{call} of {} at offset {offset}: {source}", path.display())]
+    Io {
+        /// The call.
+        call: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// Where in it; 0 for calls on the whole file.
+        offset: u64,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The disk limit is reached.
+    #[error(
+        "the disk limit of {} is reached: {asked_bytes} bytes asked for, {used_bytes} of {limit_bytes} in use",
+        path.display()
+    )]
+    Limit {
+        /// The session's directory.
+        path: PathBuf,
+        /// What was asked for.
+        asked_bytes: u64,
+        /// What is in use.
+        used_bytes: u64,
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// The bytes of a frame are not what was written.
+    #[error("{} at offset {offset}: {damage}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where the frame starts in it.
+        offset: u64,
+        /// What is wrong.
+        damage: FrameDamage,
+    },
+    /// A file is shorter than what was written to it.
+    #[error("{} has {found} bytes, expected {expected}: somebody has truncated it", path.display())]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// What it should have.
+        expected: u64,
+        /// What it has.
+        found: u64,
+    },
+    /// A path leads to something that is no regular file.
+    #[error("{} is no regular file", path.display())]
+    NotRegular {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A file of the user's may not stand where the session's own files do.
+    #[error("{} lies in a session's directory, which is removed at close", path.display())]
+    InsideSession {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A handle that this store did not give, or that was freed.
+    #[error("there is no segment {segment} in {}", path.display())]
+    NoSegment {
+        /// The session's directory.
+        path: PathBuf,
+        /// The segment asked for.
+        segment: u64,
+    },
+    /// The session is closed, or belongs to the process that this one was forked from.
+    #[error("the session {} is closed", path.display())]
+    Closed {
+        /// The session's directory.
+        path: PathBuf,
+    },
+}
+
+impl SpillError {
+    pub(crate) fn io(call: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
+        Self::io_at(call, path, 0, source)
+    }
+
+    pub(crate) fn io_at(
+        call: &'static str,
+        path: &Path,
+        offset: u64,
+        source: impl Into<io::Error>,
+    ) -> Self {
+        Self::Io { call, path: path.to_path_buf(), offset, source: source.into() }
+    }
+
+    fn kind(&self) -> StoreErrorKind {
+        match self {
+            Self::Io { source, .. } => io_kind(source),
+            Self::Limit { .. } => StoreErrorKind::Full,
+            Self::Damaged { .. } | Self::Truncated { .. } => StoreErrorKind::Damaged,
+            Self::NotRegular { .. } | Self::InsideSession { .. } => StoreErrorKind::Io,
+            Self::NoSegment { .. } => StoreErrorKind::Missing,
+            Self::Closed { .. } => StoreErrorKind::Closed,
+        }
+    }
+}
+
+fn io_kind(error: &io::Error) -> StoreErrorKind {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => StoreErrorKind::Full,
+        Some(Errno::NOENT) => StoreErrorKind::Missing,
+        _ => StoreErrorKind::Io,
+    }
+}
+
+impl From<SpillError> for StoreError {
+    fn from(error: SpillError) -> Self {
+        Self::new(error.kind(), error)
+    }
+}

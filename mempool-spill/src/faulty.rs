@@ -1,0 +1,166 @@
+//! `FaultyDisk`: a disk whose calls fail when a test says so.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use memmap2::Mmap;
+
+use crate::disk::{Disk, RealDisk};
+
+/// The calls of a disk that can fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DiskCall {
+    /// [`Disk::create`]
+    Create,
+    /// [`Disk::allocate`]
+    Allocate,
+    /// [`Disk::write_at`]
+    Write,
+    /// [`Disk::sync`]
+    Sync,
+    /// [`Disk::rename`]
+    Rename,
+    /// [`Disk::map`]
+    Map,
+    /// [`Disk::read_exact_at`]
+    Read,
+}
+
+impl DiskCall {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Create,
+        Self::Allocate,
+        Self::Write,
+        Self::Sync,
+        Self::Rename,
+        Self::Map,
+        Self::Read,
+    ];
+}
+
+/// How a call fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskFault {
+    /// With this errno.
+    Errno(i32),
+    /// A write writes half of what it was given, and the next one fails with this errno.
+    ShortThen(i32),
+}
+
+/// The real disk behind a switch.
+#[derive(Clone, Debug, Default)]
+pub struct FaultyDisk(Arc<Mutex<Armed>>);
+
+#[derive(Debug, Default)]
+struct Armed {
+    fault: Option<(DiskCall, u64, u64, DiskFault)>,
+    failed: u64,
+}
+
+impl FaultyDisk {
+    /// A disk that works.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Lets `skip` calls of that kind succeed, then fails `times` of them.
+    pub fn fail(&self, call: DiskCall, skip: u64, times: u64, fault: DiskFault) {
+        self.lock().fault = Some((call, skip, times, fault));
+    }
+
+    /// Every call succeeds again.
+    pub fn heal(&self) {
+        self.lock().fault = None;
+    }
+
+    /// How many calls were made to fail.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.lock().failed
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Armed> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn due(&self, call: DiskCall) -> Option<DiskFault> {
+        let mut armed = self.lock();
+        let (_, skip, times, fault) = armed.fault.as_mut().filter(|fault| fault.0 == call)?;
+        if *skip > 0 {
+            *skip -= 1;
+            return None;
+        }
+        *times = times.checked_sub(1)?;
+        let due = *fault;
+        if let DiskFault::ShortThen(errno) = due {
+            *fault = DiskFault::Errno(errno);
+            *times += 1;
+        }
+        armed.failed += 1;
+        Some(due)
+    }
+
+    fn check(&self, call: DiskCall) -> io::Result<()> {
+        match self.due(call) {
+            Some(DiskFault::Errno(errno) | DiskFault::ShortThen(errno)) => {
+                Err(io::Error::from_raw_os_error(errno))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Disk for FaultyDisk {
+    fn create(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<File> {
+        self.check(DiskCall::Create)?;
+        RealDisk.create(dir, name)
+    }
+
+    fn allocate(&self, file: &File, bytes: u64) -> io::Result<()> {
+        self.check(DiskCall::Allocate)?;
+        RealDisk.allocate(file, bytes)
+    }
+
+    fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        match self.due(DiskCall::Write) {
+            None => RealDisk.write_at(file, bytes, offset),
+            Some(DiskFault::Errno(errno)) => Err(io::Error::from_raw_os_error(errno)),
+            Some(DiskFault::ShortThen(_)) => {
+                RealDisk.write_at(file, &bytes[..bytes.len().div_ceil(2)], offset)
+            }
+        }
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        self.check(DiskCall::Sync)?;
+        RealDisk.sync(file)
+    }
+
+    fn rename(&self, dir: BorrowedFd<'_>, from: &str, to: &Path) -> io::Result<()> {
+        self.check(DiskCall::Rename)?;
+        RealDisk.rename(dir, from, to)
+    }
+
+    fn unlink(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+        RealDisk.unlink(dir, name)
+    }
+
+    fn len(&self, file: &File) -> io::Result<u64> {
+        RealDisk.len(file)
+    }
+
+    fn map(&self, file: &File, bytes: u64) -> io::Result<Mmap> {
+        self.check(DiskCall::Map)?;
+        RealDisk.map(file, bytes)
+    }
+
+    fn read_exact_at(&self, file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        self.check(DiskCall::Read)?;
+        RealDisk.read_exact_at(file, bytes, offset)
+    }
+}

@@ -1,0 +1,200 @@
+//! The directory of one living pool: its lock, its modes, and the sweep of dead ones.
+//!
+//! ```text
+//! <directory of the user's choice>/
+//! └─ .mempool/             0700
+//!    ├─ s-<pid>-<n>/       0700, flock'ed by its process as long as that lives
+//!    │  ├─ seg-<number>    0600, one segment
+//!    │  └─ load-<number>   0600, unlinked as soon as it is made: a file of the user's, brought in
+//!    └─ new-<pid>-<n>/     a session that is being made
+//! ```
+//!
+//! A session is made under a temporary name, locked, then renamed. A sweeper locks first and then checks that the name
+//! still leads to what it locked; what it cannot lock is alive. It removes files with names of ours alone, and
+//! follows no link.
+
+use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::error::SpillError;
+
+/// The name of the directory that holds all sessions.
+pub(crate) const ROOT: &str = ".mempool";
+const DIRECTORY: OFlags =
+    OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
+/// Another opener may sweep or remove what this one is making; so it tries again.
+const ATTEMPTS: u32 = 100;
+
+/// A directory of our own, locked.
+#[derive(Debug)]
+pub(crate) struct Session {
+    parent: OwnedFd,
+    root: OwnedFd,
+    dir: OwnedFd,
+    name: String,
+    path: PathBuf,
+    pid: u32,
+}
+
+/// What a sweep found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Sessions of dead processes that were removed.
+    pub sessions: u64,
+    /// Files in them.
+    pub files: u64,
+    /// Sessions that live and were left alone.
+    pub living: u64,
+}
+
+impl Session {
+    /// Sweeps dead sessions under `directory` and makes a new one.
+    pub(crate) fn open(directory: &Path) -> Result<(Self, Swept), SpillError> {
+        let path = directory.canonicalize().map_err(|e| SpillError::io("open", directory, e))?;
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        let parent = rustix::fs::open(&path, flags, Mode::empty());
+        let parent = parent.map_err(|e| SpillError::io("open", &path, e))?;
+        let mut last = Errno::NOENT;
+        let mut swept = None;
+        for attempt in 0..ATTEMPTS {
+            match Self::attempt(&parent, &path, &mut swept) {
+                Ok(session) => return Ok((session, swept.unwrap_or_default())),
+                Err(error @ (Errno::NOENT | Errno::EXIST | Errno::WOULDBLOCK)) => last = error,
+                Err(error) => {
+                    return Err(SpillError::io("make a session in", &path.join(ROOT), error));
+                }
+            }
+            if attempt > 8 {
+                std::thread::yield_now();
+            }
+        }
+        Err(SpillError::io("make a session in", &path.join(ROOT), last))
+    }
+
+    fn attempt(parent: &OwnedFd, path: &Path, swept: &mut Option<Swept>) -> Result<Self, Errno> {
+        make_dir(parent.as_fd(), ROOT)?;
+        let root = rustix::fs::openat(parent, ROOT, DIRECTORY, Mode::empty())?;
+        if swept.is_none() {
+            *swept = Some(sweep(root.as_fd()));
+        }
+        let pid = std::process::id();
+        let number = RandomState::new().hash_one(pid);
+        let temporary = format!("new-{pid}-{number:016x}");
+        let name = format!("s-{pid}-{number:016x}");
+        rustix::fs::mkdirat(&root, &temporary, Mode::RWXU)?;
+        let dir = rustix::fs::openat(&root, &temporary, DIRECTORY, Mode::empty())?;
+        rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive)?;
+        if !leads_to(root.as_fd(), &temporary, dir.as_fd()) {
+            return Err(Errno::NOENT);
+        }
+        rustix::fs::renameat(&root, &temporary, &root, &name)?;
+        let parent = parent.try_clone().map_err(|_| Errno::MFILE)?;
+        let path = path.join(ROOT).join(&name);
+        Ok(Self { parent, root, dir, name, path, pid })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
+    /// Whether this process opened it; a forked child has the lock's descriptor but not the session.
+    pub(crate) fn is_ours(&self) -> bool {
+        std::process::id() == self.pid
+    }
+
+    /// Whether `path` leads into the sessions' directory.
+    pub(crate) fn contains(&self, directory: &Path) -> bool {
+        let root = self.path.parent().unwrap_or(&self.path);
+        directory.canonicalize().is_ok_and(|directory| directory.starts_with(root))
+    }
+
+    /// Removes the directory with all that is ours in it.
+    pub(crate) fn remove(&self) -> Result<(), SpillError> {
+        if !self.is_ours() {
+            return Ok(());
+        }
+        remove_files(self.dir());
+        match rustix::fs::unlinkat(&self.root, &self.name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(SpillError::io("remove", &self.path, error)),
+        }
+        // It stays when other sessions are in it.
+        let _ = rustix::fs::unlinkat(&self.parent, ROOT, AtFlags::REMOVEDIR);
+        Ok(())
+    }
+}
+
+fn make_dir(parent: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
+    match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
+        Err(Errno::EXIST) => Ok(()),
+        other => other,
+    }
+}
+
+/// Whether `name` leads, without a link, to what `open` is.
+fn leads_to(dir: BorrowedFd<'_>, name: &str, open: BorrowedFd<'_>) -> bool {
+    let named = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
+    match (named, rustix::fs::fstat(open)) {
+        (Ok(named), Ok(open)) => (named.st_dev, named.st_ino) == (open.st_dev, open.st_ino),
+        _ => false,
+    }
+}
+
+/// Removes the sessions whose processes are dead.
+fn sweep(root: BorrowedFd<'_>) -> Swept {
+    let mut swept = Swept::default();
+    for name in names(root) {
+        if !name.starts_with("s-") && !name.starts_with("new-") {
+            continue;
+        }
+        let Ok(dir) = rustix::fs::openat(root, &name, DIRECTORY, Mode::empty()) else { continue };
+        if rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive).is_err() {
+            swept.living += 1;
+            continue;
+        }
+        if !leads_to(root, &name, dir.as_fd()) {
+            continue;
+        }
+        swept.files += remove_files(dir.as_fd());
+        let removed = rustix::fs::unlinkat(root, &name, AtFlags::REMOVEDIR).is_ok();
+        swept.sessions += u64::from(removed);
+    }
+    swept
+}
+
+/// Removes the files with names of ours; how many there were.
+fn remove_files(dir: BorrowedFd<'_>) -> u64 {
+    let ours = |name: &String| name.starts_with("seg-") || name.starts_with("load-");
+    let removed = |name: &String| rustix::fs::unlinkat(dir, name, AtFlags::empty()).is_ok();
+    names(dir).iter().filter(|name| ours(name) && removed(name)).count() as u64
+}
+
+fn names(dir: BorrowedFd<'_>) -> Vec<String> {
+    let Ok(listing) = Dir::read_from(dir) else { return Vec::new() };
+    let name = |entry: Result<rustix::fs::DirEntry, Errno>| {
+        entry.ok()?.file_name().to_str().ok().map(str::to_owned)
+    };
+    listing.filter_map(name).filter(|name| name != "." && name != "..").collect()
+}
+
+/// Opens a file of the user's for reading; a FIFO does not make it wait.
+pub(crate) fn open_user_file(path: &Path) -> Result<(File, u64), SpillError> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = rustix::fs::open(path, flags, Mode::empty());
+    let file = File::from(file.map_err(|e| SpillError::io("open", path, e))?);
+    let metadata = file.metadata().map_err(|e: io::Error| SpillError::io("stat", path, e))?;
+    match metadata.is_file() {
+        true => Ok((file, metadata.len())),
+        false => Err(SpillError::NotRegular { path: path.to_path_buf() }),
+    }
+}
