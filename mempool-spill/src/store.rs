@@ -151,11 +151,14 @@ struct Place<'a> {
     store: &'a SpillStorage,
     segment: Arc<Segment>,
     handle: Handle,
+    published: bool,
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.store.give_back(&self.handle);
+        if !self.published {
+            self.store.give_back(&self.handle);
+        }
     }
 }
 
@@ -235,16 +238,14 @@ impl SpillStorage {
 
     fn write_small(&self, frame: &Frame<'_>) -> Result<Handle, StoreError> {
         let bytes = gather_frame(frame)?;
-        let place = self.take_place(bytes.len() as u64, u64::from(frame.header().align))?;
+        let align = u64::from(frame.header().align);
+        let mut place = self.take_place(bytes.len() as u64, align)?;
         let Handle { offset, .. } = place.handle;
         write_all_at(self.disk(), &place.segment.file, &bytes, offset)
             .map_err(|e| SpillError::io_at("write", &place.segment.path, offset, e))?;
-        let handle = place.handle;
-        // Published: the place is the frame's from here on.
-        let mut place = std::mem::ManuallyDrop::new(place);
-        drop(std::mem::replace(&mut place.segment, self.segment(&handle)?));
-        self.lock().live_bytes += handle.bytes;
-        Ok(handle)
+        place.published = true;
+        self.lock().live_bytes += place.handle.bytes;
+        Ok(place.handle)
     }
 
     /// A place in the shared segment that is being filled, or in a new one.
@@ -284,6 +285,7 @@ impl SpillStorage {
             store: self,
             segment,
             handle: Handle { segment: number, offset, bytes },
+            published: false,
         }))
     }
 

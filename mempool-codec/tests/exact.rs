@@ -1,0 +1,92 @@
+//! What the ledger is charged is what the allocator gave: read around `admit` and around the last drop.
+#![cfg(all(feature = "testing", feature = "rkyv", feature = "bincode"))]
+#![expect(unsafe_code, reason = "an allocator that counts")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::time::Duration;
+
+use mempool_codec::{Bincode, Rkyv};
+use mempool_core::testing::room;
+use mempool_core::{Blob, Codec, Ledger};
+
+struct Counting;
+
+thread_local! {
+    static LIVE: Cell<i64> = const { Cell::new(0) };
+}
+
+fn add(bytes: usize, sign: i64) {
+    // A thread that ends allocates after its locals are gone.
+    let _ = LIVE.try_with(|live| live.set(live.get() + sign * i64::try_from(bytes).unwrap_or(0)));
+}
+
+// SAFETY: every call is handed to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        add(layout.size(), 1);
+        // SAFETY: the caller's promise is handed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        add(layout.size(), -1);
+        // SAFETY: the caller's promise is handed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn live() -> i64 {
+    LIVE.with(Cell::get)
+}
+
+fn exact<T, C>(codec: &C, make: impl Fn() -> T)
+where
+    C: Codec<T>,
+    T: Send + Sync + 'static,
+{
+    let ledger = Ledger::new(1 << 30, Duration::ZERO);
+    // The first call may set up scratch space of the thread, which is not the value's.
+    let warm = codec.admit(make(), &mut room(&ledger));
+    drop(warm);
+    let before = live();
+    let mut taken = room(&ledger);
+    let Ok(resident) = codec.admit(make(), &mut taken) else { panic!("it is admitted") };
+    let used = i64::try_from(ledger.usage().used_bytes).unwrap();
+    assert_eq!(live() - before, used, "after admit");
+    drop(resident);
+    drop(taken);
+    assert_eq!(ledger.usage().used_bytes, 0);
+    assert_eq!(live(), before, "after the last drop");
+}
+
+#[test]
+fn archives() {
+    for len in [0, 1, 7, 1000, 100_000] {
+        exact(&Rkyv::new(), || vec![String::from("a string that is not inline"); len]);
+        exact(&Rkyv::new(), || vec![(len as u64, 1.5_f64); len]);
+    }
+}
+
+#[test]
+fn byte_vectors() {
+    for len in [0, 1, 63, 64, 1 << 20] {
+        exact(&Blob, || vec![7_u8; len]);
+        exact(&Rkyv::new(), || vec![7_u8; len]);
+        exact(&Bincode, || vec![7_u8; len]);
+        exact(&Bincode, || Vec::<u8>::with_capacity(len + 5));
+    }
+}
+
+#[test]
+fn strings_and_plain_numbers() {
+    for len in [0, 1, 100, 12_345] {
+        exact(&Bincode, || "é".repeat(len));
+        exact(&Bincode, || vec![1_u32; len]);
+        exact(&Bincode, || vec![Some("text".to_owned()); len]);
+        exact(&Bincode, || (Box::new(5_u64), vec![vec![1.0_f64; 3]; len]));
+    }
+}
