@@ -42,6 +42,9 @@ struct Header {
     holders: AtomicUsize,
     origin: Origin,
     reservation: Option<Reservation>,
+    /// For a planted bug: what was paid back too early is not paid back again.
+    #[cfg(feature = "mutants")]
+    credited: crate::sync::atomic::AtomicBool,
 }
 
 enum Origin {
@@ -119,7 +122,13 @@ impl Buffer {
         let bytes: &[u8] = (*owner).as_ref();
         let len = bytes.len();
         let data = NonNull::from(bytes).cast::<u8>();
-        let header = Box::new(Header { holders: AtomicUsize::new(1), origin, reservation });
+        let header = Box::new(Header {
+            holders: AtomicUsize::new(1),
+            origin,
+            reservation,
+            #[cfg(feature = "mutants")]
+            credited: crate::sync::atomic::AtomicBool::new(false),
+        });
         Self { header: NonNull::from(Box::leak(header)), data, len }
     }
 
@@ -204,6 +213,7 @@ impl Drop for Buffer {
             match step {
                 Err(now) => before = now,
                 Ok(_) if before & !WATCHED == 1 => return self.free(),
+                Ok(_) if mutant!("ledger_credited_while_view_lives") => return self.credit_early(),
                 Ok(_) => return ledger.iter().for_each(|ledger| ledger.nudge()),
             }
         }
@@ -215,10 +225,23 @@ impl Buffer {
         Some(Arc::clone(self.header().reservation.as_ref()?.ledger()))
     }
 
+    /// The planted bug: pays back, once, what somebody still holds.
+    #[cold]
+    fn credit_early(&self) {
+        #[cfg(feature = "mutants")]
+        if !self.header().credited.swap(true, Ordering::Relaxed) {
+            if let Some(reservation) = &self.header().reservation {
+                reservation.ledger().credit_planted(reservation.bytes());
+            }
+        }
+    }
+
     fn free(&mut self) {
         // Acquire pairs with the Release of every other holder's drop.
         fence(Ordering::Acquire);
         let header = self.header.as_ptr();
+        #[cfg(feature = "mutants")]
+        let credited = self.header().credited.load(Ordering::Relaxed);
         // SAFETY: the count fell to zero, so this is the only pointer; the header was written at construction.
         let Header { origin, reservation, .. } = unsafe { header.read() };
         match origin {
@@ -232,6 +255,10 @@ impl Buffer {
                 // SAFETY: `header` came from a leaked box of this type, whose fields were moved out.
                 drop(unsafe { Box::from_raw(header.cast::<ManuallyDrop<Header>>()) });
             }
+        }
+        #[cfg(feature = "mutants")]
+        if credited {
+            return std::mem::forget(reservation);
         }
         // The bytes are gone: now they may be given to somebody else.
         drop(reservation);
@@ -290,8 +317,13 @@ impl BufferMut {
             return Err(Error::Allocation { bytes: layout.size() as u64 });
         };
         let header = block.cast::<Header>();
-        let content =
-            Header { holders: AtomicUsize::new(1), origin: Origin::Inline(layout), reservation };
+        let content = Header {
+            holders: AtomicUsize::new(1),
+            origin: Origin::Inline(layout),
+            reservation,
+            #[cfg(feature = "mutants")]
+            credited: crate::sync::atomic::AtomicBool::new(false),
+        };
         // SAFETY: the block is at least a header in size, aligned for one, and ours alone.
         unsafe { header.write(content) };
         // SAFETY: `offset` is at most the size of the block (`layout_of`).

@@ -63,6 +63,8 @@ mod frame;
 mod id;
 mod index;
 mod memory;
+#[cfg(all(test, loom))]
+mod models;
 mod options;
 mod parking;
 mod pin;

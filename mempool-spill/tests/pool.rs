@@ -88,6 +88,23 @@ fn values_of_all_sizes_come_back_as_they_were() {
 }
 
 #[test]
+fn a_place_is_given_back_once() {
+    let scratch = Scratch::new("places");
+    let pool = options(100_000).store(spill(&scratch.0).open().unwrap()).open(Blob);
+    let all: Vec<_> = (0..20).map(|n| pool.set(bytes(n, 5000)).unwrap()).collect();
+    let files: Vec<_> = all.iter().map(|one| pool.copy_to_disk(one).unwrap()).collect();
+    let live = pool.stats().live_disk_bytes;
+    assert_eq!(pool.stats().store.live_bytes, live);
+    drop(files);
+    for (gone, one) in (1..).zip(all) {
+        drop(one);
+        pool.quiesce();
+        assert_eq!(pool.stats().store.live_bytes, live / 20 * (20 - gone), "{gone} are gone");
+        assert_eq!(pool.stats().live_disk_bytes, live / 20 * (20 - gone));
+    }
+}
+
+#[test]
 fn a_view_outlives_its_value_and_its_pool() {
     let scratch = Scratch::new("view");
     let pool = options(100_000).store(spill(&scratch.0).open().unwrap()).open(Blob);

@@ -1,0 +1,208 @@
+//! Loom: every interleaving of the protocols that are not a single lock: the entry word, the ledger and its waiters, and
+//! the watch on a buffer. Run with `RUSTFLAGS="--cfg loom" cargo test -p mempool-core --release --lib models`.
+
+#![expect(unsafe_code, reason = "loom's cells are read and written by raw pointer")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use loom::cell::UnsafeCell;
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::thread;
+
+use crate::budget::{Ledger, Wait};
+use crate::buffer::Buffer;
+use crate::word::{Eviction, Pinning, State, Word};
+
+/// A value behind a word, watched by loom: a read beside a write is a failure.
+struct Guarded {
+    word: Word,
+    value: UnsafeCell<Option<u32>>,
+    taken: AtomicUsize,
+}
+
+impl Guarded {
+    fn new(state: State, on_disk: bool) -> loom::sync::Arc<Self> {
+        let value = (state != State::Spilled).then_some(7);
+        loom::sync::Arc::new(Self {
+            word: Word::new(1, state, on_disk),
+            value: UnsafeCell::new(value),
+            taken: AtomicUsize::new(0),
+        })
+    }
+
+    /// What a get does.
+    fn read(&self) -> bool {
+        let pinned = self.word.pin(|last| self.after(last.doomed()));
+        if pinned != Pinning::Pinned {
+            return false;
+        }
+        self.value.with(|value| {
+            // SAFETY: the pin is held; loom sees it if somebody writes meanwhile.
+            assert_eq!(unsafe { *value }, Some(7));
+        });
+        if let Some(last) = self.word.unpin() {
+            self.after(last.doomed());
+        }
+        true
+    }
+
+    fn after(&self, doomed: bool) {
+        if doomed {
+            self.bury();
+        }
+    }
+
+    fn bury(&self) {
+        if self.word.bury() {
+            self.take();
+        }
+    }
+
+    fn take(&self) {
+        self.value.with_mut(|value| {
+            // SAFETY: the word is Releasing or Deleted by this thread's step; loom sees a reader.
+            unsafe { *value = None };
+        });
+        self.taken.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What an eviction does.
+    fn evict(&self) {
+        match self.word.begin_evict(false) {
+            None => return,
+            Some(Eviction::Write) if !self.word.end_spill() => {}
+            Some(_) => {
+                self.take();
+                self.word.end_release(false);
+            }
+        }
+        self.after(self.word.load().doomed());
+    }
+
+    fn doom(&self) {
+        if !self.word.doom().doomed() {
+            self.bury();
+        }
+    }
+}
+
+#[test]
+fn a_value_is_taken_out_only_without_readers() {
+    loom::model(|| {
+        let entry = Guarded::new(State::Resident, false);
+        let reader = entry.clone();
+        let reading = thread::spawn(move || reader.read());
+        entry.evict();
+        let read = reading.join().unwrap();
+        let now = entry.word.load();
+        assert_eq!(now.pins(), 0);
+        assert!(read || now.state() == State::Spilled);
+        assert!(now.on_disk() || now.state() == State::Resident);
+    });
+}
+
+#[test]
+fn a_doomed_value_is_taken_out_once() {
+    loom::model(|| {
+        let entry = Guarded::new(State::Resident, false);
+        let (reader, evictor) = (entry.clone(), entry.clone());
+        let reading = thread::spawn(move || reader.read());
+        let evicting = thread::spawn(move || evictor.evict());
+        entry.doom();
+        reading.join().unwrap();
+        evicting.join().unwrap();
+        assert_eq!(entry.word.load().state(), State::Deleted);
+        assert!(entry.taken.load(Ordering::Relaxed) <= 2, "by the eviction, and by the end of it");
+        entry.value.with(|value| {
+            // SAFETY: all other threads have ended.
+            assert_eq!(unsafe { *value }, None);
+        });
+    });
+}
+
+#[test]
+fn one_thread_loads() {
+    loom::model(|| {
+        let entry = Guarded::new(State::Spilled, true);
+        let load = |entry: &Guarded| {
+            if !entry.word.begin_load() {
+                return false;
+            }
+            entry.value.with_mut(|value| {
+                // SAFETY: the word is Loading by this thread's step; loom sees a reader.
+                unsafe { *value = Some(7) };
+            });
+            entry.word.end_load(true);
+            let _ = entry.word.unpin();
+            true
+        };
+        let other = entry.clone();
+        let loading = thread::spawn(move || load(&other));
+        let here = load(&entry);
+        let there = loading.join().unwrap();
+        assert!(here != there, "exactly one of them");
+        assert!(entry.read());
+    });
+}
+
+#[test]
+fn the_last_unpin_tells_who_wanted_it() {
+    loom::model(|| {
+        let entry = Guarded::new(State::Resident, false);
+        assert_eq!(entry.word.pin(|_| {}), Pinning::Pinned);
+        let reader = entry.clone();
+        let told = thread::spawn(move || reader.word.unpin().is_some_and(|last| last.wanted()));
+        let free = entry.word.want().pins() == 0;
+        assert!(told.join().unwrap() || free, "the reader tells, or it was seen to be gone");
+    });
+}
+
+#[test]
+fn the_ledger_stays_within_its_limit() {
+    loom::model(|| {
+        let ledger = Ledger::new(3, Duration::ZERO);
+        let other = Arc::clone(&ledger);
+        let taking = thread::spawn(move || other.reserve(2, Wait::No).map(drop).is_ok());
+        let here = ledger.reserve(2, Wait::No);
+        assert!(ledger.usage().used_bytes <= 3);
+        drop(here);
+        let _ = taking.join().unwrap();
+        assert_eq!(ledger.usage().used_bytes, 0);
+        assert!(ledger.usage().peak_bytes <= 3);
+    });
+}
+
+#[test]
+fn a_waiter_is_woken_by_a_payment() {
+    loom::model(|| {
+        let ledger = Ledger::new(2, Duration::ZERO);
+        let held = ledger.reserve(2, Wait::No).unwrap();
+        let other = Arc::clone(&ledger);
+        let waiting = thread::spawn(move || {
+            let far = Wait::Until(std::time::Instant::now());
+            other.reserve(1, far).map(drop).is_ok()
+        });
+        drop(held);
+        assert!(waiting.join().unwrap());
+        assert_eq!(ledger.usage().used_bytes, 0);
+    });
+}
+
+#[test]
+fn a_watched_buffer_is_never_left_unannounced() {
+    loom::model(|| {
+        let ledger = Ledger::new(1 << 20, Duration::ZERO);
+        let bytes = Buffer::allocation_bytes(8, 8).unwrap();
+        let reservation = ledger.reserve(bytes, Wait::No).unwrap();
+        let buffer = Buffer::copy_of(&[1; 8], 8, reservation).unwrap();
+        let outside = buffer.clone();
+        let dropping = thread::spawn(move || drop(outside));
+        let _ = buffer.watch_shared();
+        dropping.join().unwrap();
+        assert!(!buffer.is_shared());
+        assert_eq!(ledger.usage().used_bytes, bytes);
+        drop(buffer);
+        assert_eq!(ledger.usage().used_bytes, 0);
+    });
+}

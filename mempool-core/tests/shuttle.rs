@@ -1,0 +1,163 @@
+//! Shuttle: random schedules of the whole pool. `SHUTTLE_ITERS` says how many of each scenario; a failure prints the
+//! schedule, which `shuttle::replay` takes.
+#![cfg(shuttle)]
+
+use std::time::Duration;
+
+use mempool_core::{Blob, Buffer, DRef, Error, Pool, PoolOptions, SetOptions, Wait};
+use shuttle::thread;
+
+const VALUE: usize = 64;
+
+fn charge() -> u64 {
+    VALUE as u64 + Buffer::adoption_bytes::<Vec<u8>>()
+}
+
+/// Room for two values.
+fn pool() -> Pool<Blob> {
+    PoolOptions::new().memory_limit(2 * charge()).room_timeout(Duration::ZERO).open(Blob)
+}
+
+fn value(byte: u8) -> Vec<u8> {
+    vec![byte; VALUE]
+}
+
+fn check(scenario: impl Fn() + Send + Sync + 'static) {
+    let count = std::env::var("SHUTTLE_ITERS").ok().and_then(|n| n.parse().ok()).unwrap_or(1000);
+    shuttle::check_pct(scenario, count, 3);
+}
+
+/// Sets without waiting until it is let in: pins of other threads come and go.
+fn set(pool: &Pool<Blob>, byte: u8) -> DRef<Vec<u8>> {
+    loop {
+        match pool.set_with(value(byte), SetOptions::new().wait(Wait::No)) {
+            Ok(reference) => return reference,
+            Err(rejected) => {
+                assert!(matches!(rejected.error, Error::NoRoom(_)), "{}", rejected.error);
+                thread::yield_now();
+            }
+        }
+    }
+}
+
+fn is(pool: &Pool<Blob>, reference: &DRef<Vec<u8>>, byte: u8) {
+    let view = pool.get(reference).expect("a value that is referenced is readable");
+    assert_eq!(view[..], value(byte)[..]);
+    let usage = pool.stats();
+    assert!(usage.used_bytes <= usage.limit_bytes);
+}
+
+fn assert_empty(pool: &Pool<Blob>) {
+    pool.quiesce();
+    let stats = pool.stats();
+    assert_eq!((stats.values, stats.used_bytes), (0, 0));
+    assert_eq!((stats.live_disk_bytes, stats.store.live_bytes), (0, 0));
+}
+
+fn together(work: Vec<Box<dyn FnOnce() + Send>>) {
+    let threads: Vec<_> = work.into_iter().map(thread::spawn).collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+#[test]
+fn get_beside_eviction() {
+    check(|| {
+        let pool = pool();
+        let one = set(&pool, 1);
+        let (a, b, c) = (pool.clone(), pool.clone(), one.clone());
+        together(vec![
+            Box::new(move || is(&a, &c, 1)),
+            Box::new(move || {
+                let two = set(&b, 2);
+                let three = set(&b, 3);
+                is(&b, &two, 2);
+                is(&b, &three, 3);
+            }),
+        ]);
+        is(&pool, &one, 1);
+        drop(one);
+        assert_empty(&pool);
+    });
+}
+
+#[test]
+fn delete_beside_get_and_eviction() {
+    check(|| {
+        let pool = pool();
+        let one = set(&pool, 1);
+        let (a, b, c) = (pool.clone(), pool.clone(), pool.clone());
+        let (x, y) = (one.clone(), one.clone());
+        together(vec![
+            Box::new(move || match a.get(&x) {
+                Ok(view) => assert_eq!(view[..], value(1)[..]),
+                Err(error) => assert!(matches!(error, Error::Deleted { .. }), "{error}"),
+            }),
+            Box::new(move || b.delete(&y).unwrap()),
+            Box::new(move || drop((set(&c, 2), set(&c, 3)))),
+        ]);
+        assert!(matches!(pool.get(&one), Err(Error::Deleted { .. })));
+        drop(one);
+        assert_empty(&pool);
+    });
+}
+
+#[test]
+fn last_drop_beside_eviction() {
+    check(|| {
+        let pool = pool();
+        let one = set(&pool, 1);
+        let two = one.clone();
+        let (a, b) = (pool.clone(), pool.clone());
+        together(vec![
+            Box::new(move || drop(one)),
+            Box::new(move || {
+                is(&a, &two, 1);
+                drop(two);
+            }),
+            Box::new(move || drop((set(&b, 2), set(&b, 3)))),
+        ]);
+        assert_empty(&pool);
+    });
+}
+
+#[test]
+fn move_and_copy_beside_get() {
+    check(|| {
+        let pool = pool();
+        let one = set(&pool, 1);
+        let (a, b, c) = (pool.clone(), pool.clone(), pool.clone());
+        let (x, y, z) = (one.clone(), one.clone(), one.clone());
+        together(vec![
+            Box::new(move || match a.move_to_disk(&x) {
+                Ok(file) => assert_eq!(a.get_file(&file).unwrap()[..], value(1)[..]),
+                Err(error) => assert!(matches!(error, Error::Pinned { .. }), "{error}"),
+            }),
+            Box::new(move || drop(b.copy_to_disk(&y).unwrap())),
+            Box::new(move || is(&c, &z, 1)),
+        ]);
+        assert!(pool.is_on_disk(&one));
+        drop(one);
+        assert_empty(&pool);
+    });
+}
+
+#[test]
+fn sets_beside_a_change_of_the_limit() {
+    check(|| {
+        let pool = pool();
+        let (a, b) = (pool.clone(), pool.clone());
+        together(vec![
+            Box::new(move || {
+                let one = set(&a, 1);
+                is(&a, &one, 1);
+            }),
+            Box::new(move || {
+                // A set that waits in turn may stand before it; then it is refused, and changes nothing.
+                let _ = b.set_memory_limit(charge());
+                let one = set(&b, 2);
+                is(&b, &one, 2);
+            }),
+        ]);
+        assert_empty(&pool);
+    });
+}

@@ -1,0 +1,57 @@
+//! `cargo xtask deep`: the same properties as `test` with counts that take hours, one JSON line each. Owns the counts,
+//! not the properties.
+
+use std::time::Duration;
+
+use crate::Verdict;
+use crate::invocation::Invocation;
+use crate::proof::Tier;
+use crate::step::{Runner, Step};
+use crate::test;
+use crate::workspace::Workspace;
+
+/// Far beyond what any line needs; it ends one that hangs.
+const LIMIT: Duration = Duration::from_secs(90 * 60);
+
+/// Runs the steps, or those whose names contain one of the arguments.
+///
+/// # Errors
+/// Where no step is called so or the target directory cannot be written.
+pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Verdict {
+    // The lines are appended to a file in a directory that only a first step would make.
+    std::fs::create_dir_all(workspace.target.join("xtask"))
+        .map_err(|error| format!("the target directory: {error}"))?;
+    let steps: Vec<Step> = steps(workspace).into_iter().map(|step| step.limit(LIMIT)).collect();
+    Runner::run(workspace, Tier::B, &steps, arguments)
+}
+
+fn steps(workspace: &Workspace) -> Vec<Step> {
+    vec![
+        Step::tests("model", test::model(workspace, "300000")).bar(1),
+        Step::tests(
+            "codec properties",
+            release(workspace, "mempool-codec").env("PROPTEST_CASES", "1000000"),
+        )
+        .bar(2),
+        Step::tests("loom", test::loom(workspace, "4")).bar(3),
+        Step::tests("shuttle", test::shuttle(workspace, "1000000")).bar(4),
+        Step::tests("spill", release(workspace, "mempool-spill").env("PROPTEST_CASES", "1000000"))
+            .bar(12),
+    ]
+}
+
+/// All tests of a package, in release.
+fn release(workspace: &Workspace, package: &str) -> Invocation {
+    workspace
+        .cargo(&[
+            "test",
+            "--locked",
+            "--release",
+            "--package",
+            package,
+            "--all-features",
+            "--tests",
+            "--no-fail-fast",
+        ])
+        .arguments(&["--", "--show-output"])
+}

@@ -1,0 +1,133 @@
+//! `cargo xtask mutants`: plants each known bug and sees that the test named for it fails. A test that cannot fail proves
+//! nothing, so each is first seen to pass without the bug.
+
+use std::fs::File;
+use std::time::Duration;
+
+use crate::Verdict;
+use crate::invocation::{Ending, Invocation};
+use crate::workspace::Workspace;
+
+/// A planted bug that hangs its test is killed after this time, and counts as caught.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// A planted bug, and the test that must catch it.
+struct Mutant {
+    name: &'static str,
+    package: &'static str,
+    binary: &'static str,
+    test: &'static str,
+}
+
+const fn mutant(
+    name: &'static str,
+    package: &'static str,
+    binary: &'static str,
+    test: &'static str,
+) -> Mutant {
+    Mutant { name, package, binary, test }
+}
+
+const MUTANTS: &[Mutant] = &[
+    mutant("pin_ignored", "mempool-core", "verbs", "a_pinned_value_is_not_evicted"),
+    mutant("ledger_leak", "mempool-core", "verbs", "a_reservation_evicts_and_pays_back"),
+    mutant(
+        "ledger_credited_while_view_lives",
+        "mempool-core",
+        "verbs",
+        "a_buffer_that_outlives_its_value_still_counts",
+    ),
+    mutant("stale_stamp", "mempool-core", "verbs", "the_least_recently_used_goes_first"),
+    mutant("checksum_skipped", "mempool-spill", "pool", "damage_of_a_saved_file_is_always_found"),
+    mutant(
+        "generation_ignored",
+        "mempool-core",
+        "verbs",
+        "a_place_that_was_given_anew_is_an_error_and_never_another_value",
+    ),
+    mutant("double_free_of_place", "mempool-spill", "pool", "a_place_is_given_back_once"),
+    mutant(
+        "reference_dropped_too_early",
+        "mempool-core",
+        "verbs",
+        "a_value_keeps_the_references_in_it_alive",
+    ),
+];
+
+/// Plants the bugs whose names contain one of the arguments, or all.
+///
+/// # Errors
+/// Where no bug is called so, or the tests cannot be started.
+pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Verdict {
+    if arguments.iter().any(|word| word == "--list") {
+        MUTANTS.iter().for_each(|one| println!("{}  {} {}", one.name, one.binary, one.test));
+        return Ok(true);
+    }
+    let wanted = |one: &&Mutant| {
+        arguments.is_empty() || arguments.iter().any(|word| one.name.contains(word.as_str()))
+    };
+    let chosen: Vec<&Mutant> = MUTANTS.iter().filter(wanted).collect();
+    if chosen.is_empty() {
+        return Err(String::from("no planted bug has such a name; --list shows them"));
+    }
+    let path = workspace.target.join("mutants.log");
+    std::fs::create_dir_all(&workspace.target).map_err(|error| error.to_string())?;
+    let mut log = File::create(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let mut caught = 0;
+    for one in &chosen {
+        let verdict = try_one(workspace, one, &mut log)?;
+        caught += usize::from(verdict == "caught");
+        println!("{:<34} {:<28} {}", one.name, verdict, one.test);
+    }
+    println!("caught {caught}/{}", chosen.len());
+    Ok(caught == chosen.len())
+}
+
+fn try_one(workspace: &Workspace, one: &Mutant, log: &mut File) -> Result<&'static str, String> {
+    if !call(workspace, one).run(log, LIMIT)?.is_success() {
+        return Ok("its test fails without it");
+    }
+    match call(workspace, one).env("MEMPOOL_MUTANT", one.name).run(log, LIMIT)? {
+        Ending::Exited(status) if status.success() => Ok("NOT CAUGHT"),
+        _ => Ok("caught"),
+    }
+}
+
+/// The test alone; the harness fails when the name matches none.
+fn call(workspace: &Workspace, one: &Mutant) -> Invocation {
+    workspace
+        .cargo(&["test", "--locked", "--package", one.package, "--features", "mutants,testing"])
+        .arguments(&["--test", one.binary, "--", "--exact", one.test])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_test_is_there() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        for one in MUTANTS {
+            let path = root.join(one.package).join("tests").join(format!("{}.rs", one.binary));
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert!(text.contains(&format!("fn {}()", one.test)), "{} in {path:?}", one.test);
+        }
+    }
+
+    #[test]
+    fn each_bug_is_planted() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let planted = |one: &Mutant| {
+            let files = std::fs::read_dir(root.join(one.package).join("src")).unwrap();
+            let core = std::fs::read_dir(root.join("mempool-core/src")).unwrap();
+            files.chain(core).any(|file| {
+                let path = file.unwrap().path();
+                let text = std::fs::read_to_string(path).unwrap_or_default();
+                text.contains(&format!("mutant!(\"{}\")", one.name))
+            })
+        };
+        for one in MUTANTS {
+            assert!(planted(one), "{}", one.name);
+        }
+    }
+}
