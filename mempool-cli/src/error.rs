@@ -1,0 +1,107 @@
+//! Why the program could not finish, in words that say what to do, and the exit code for it.
+
+use std::{error::Error, io, path::PathBuf};
+
+use mempool_core::ErrorKind;
+
+use crate::{machine::MachineError, tpch::plan::LimitTooSmall};
+
+/// Anything that ends the program before there is a proof card.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// The memory limit does not fit the other options.
+    #[error(transparent)]
+    Limit(#[from] LimitTooSmall),
+    /// A share of the memory was asked for, and the memory is not known.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// The directory for spilled data cannot be used.
+    #[error("cannot spill to {}; give a directory that exists and that you may write to with --disk DIR", path.display())]
+    Disk {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The pool failed.
+    #[error("the pool failed{}", hint(.0))]
+    Pool(#[from] mempool_core::Error),
+    /// The system refused a thread.
+    #[error("cannot start a thread; try fewer --threads, or a higher `ulimit -d` and `ulimit -u`")]
+    Thread(#[from] io::Error),
+    /// Standard output cannot be written.
+    #[error("cannot write the proof card to standard output")]
+    Output(#[source] io::Error),
+    /// The proof card has no form as JSON.
+    #[error("cannot write the proof card as JSON")]
+    Json(#[from] serde_json::Error),
+}
+
+impl CliError {
+    /// 2 for a command line that asks for what cannot be, 3 for a machine that refused.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Limit(_) => 2,
+            _ => 3,
+        }
+    }
+
+    /// The message with all its causes, one a line.
+    pub(crate) fn report(&self) -> String {
+        let causes = std::iter::successors(self.source(), |cause| (*cause).source());
+        let mut report = format!("error: {self}");
+        let mut last = self.to_string();
+        for cause in causes {
+            let text = cause.to_string();
+            // A message may end with its cause's own.
+            if !last.ends_with(&text) {
+                report.push_str("\n  cause: ");
+                report.push_str(&text);
+            }
+            last = text;
+        }
+        report
+    }
+}
+
+/// What may help against an error of the pool.
+fn hint(error: &mempool_core::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::Limit => {
+            "; free some disk space, give another --disk DIR, or a higher --memory-limit"
+        }
+        ErrorKind::Environment => "; see whether the disk is well, or give another --disk DIR",
+        ErrorKind::Damage => {
+            "; spilled data are not what was written, so this disk or memory is not to be trusted"
+        }
+        ErrorKind::Misuse => "; this is a bug in mempool, please report it",
+        // The enum may grow; the cause below says what there is to say.
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_has_each_cause_once() {
+        let source = io::Error::from_raw_os_error(13).into();
+        let error = CliError::Disk { path: "/x".into(), source };
+        let report = error.report();
+        assert!(report.starts_with("error: cannot spill to /x; give a directory"), "{report}");
+        assert_eq!(report.matches("Permission denied").count(), 1, "{report}");
+        assert_eq!(error.exit_code(), 3);
+    }
+
+    #[test]
+    fn a_full_disk_is_named_with_a_way_out() {
+        let cause = mempool_core::StoreError::new(
+            mempool_core::StoreErrorKind::Full,
+            io::Error::from_raw_os_error(28),
+        );
+        let report = CliError::Pool(cause.into()).report();
+        assert!(report.contains("give another --disk DIR"), "{report}");
+        assert_eq!(report.matches("No space left").count(), 1, "{report}");
+    }
+}

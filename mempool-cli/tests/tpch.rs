@@ -1,0 +1,180 @@
+//! The program as a user runs it: its output, its exit codes, and what it leaves behind.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{self, Command, Output},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+/// A new directory, removed at the end.
+struct Directory(PathBuf);
+
+impl Directory {
+    /// On the disk that the tests are built on: the system's temporary directory may be memory.
+    fn new() -> Self {
+        Self::under(Path::new(env!("CARGO_TARGET_TMPDIR")))
+    }
+
+    fn under(parent: &Path) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = parent.join(format!("mempool-tpch-{}-{number}", process::id()));
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn entries(&self) -> Vec<PathBuf> {
+        fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().path()).collect()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // What stays behind harms no other test.
+        let _ = fs::set_permissions(&self.0, fs::Permissions::from_mode(0o700));
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn mempool(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_mempool")).args(arguments).output().unwrap()
+}
+
+/// The job at scale 0.01, some 8 MiB.
+fn tpch(directory: &Path, more: &[&str]) -> Output {
+    let disk = directory.to_str().unwrap();
+    mempool(&[&["tpch", "--scale", "0.01", "--disk", disk], more].concat())
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn a_table_larger_than_the_limit_is_proved_in_text() {
+    let directory = Directory::new();
+    let output = tpch(&directory.0, &["--memory-limit", "4MiB", "--threads", "2"]);
+    let text = stdout(&output);
+    assert!(output.status.success(), "{text}{}", stderr(&output));
+    assert!(text.ends_with("PASSED\n"), "{text}");
+    for part in [
+        "data derived from TPC-H",
+        "query 1 equal, query 6 equal",
+        "60,175; each came back",
+        "left behind  0 files",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    assert!(stderr(&output).contains("generate: 60,175 rows"), "{}", stderr(&output));
+    assert_eq!(directory.entries(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn the_card_as_json_has_the_figures() {
+    let directory = Directory::new();
+    let output = tpch(&directory.0, &["--memory-limit", "4MiB", "--threads", "3", "--json"]);
+    let card: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(output.status.success(), "{card:#}");
+    assert_eq!(card["passed"], true);
+    assert_eq!(card["rows"], 60_175);
+    assert_eq!(card["threads"], 3);
+    assert_eq!(card["values_changed"], 0);
+    assert_eq!(card["memory"]["limit_bytes"], 4 << 20);
+    let number = |part: &str, name: &str| card[part][name].as_u64().unwrap();
+    assert!(number("memory", "peak_resident_bytes") <= 4 << 20);
+    assert!(number("memory", "peak_resident_bytes") > 2 << 20, "the limit was not reached");
+    assert!(number("spill", "spills") > 0 && number("spill", "reloads") > 0);
+    // Three scans get each value once.
+    assert_eq!(number("spill", "gets"), 3 * card["values"].as_u64().unwrap());
+    let names = ["generate", "query 1", "query 6", "read back", "direct"];
+    let phases: Vec<_> =
+        card["phases"].as_array().unwrap().iter().map(|phase| phase["name"].clone()).collect();
+    assert_eq!(phases, names);
+}
+
+#[test]
+fn a_share_of_the_machine_is_a_limit() {
+    let directory = Directory::new();
+    let output = tpch(&directory.0, &["--memory-limit", "auto", "--json", "--threads", "1"]);
+    let card: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(output.status.success(), "{card:#}");
+    assert!(card["memory"]["limit_bytes"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn bad_flags_are_refused_with_a_way_out() {
+    for (arguments, hint) in [
+        (&["--memory-limit", "512m"][..], "did you mean 512MiB?"),
+        (&["--memory-limit", "0MiB"], "such as 256MiB"),
+        (&["--scale", "zero"], "a number such as 0.1"),
+        (&["--scale", "-1"], ""),
+        (&["--threads", "0"], "1..=1024"),
+        (&["--memory-limit", "1MiB", "--threads", "2"], "give at least --memory-limit 1537KiB"),
+        (&["--memory", "1MiB"], "--memory-limit"),
+    ] {
+        let output = mempool(&[&["tpch"], arguments].concat());
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(hint), "{arguments:?}: {}", stderr(&output));
+        assert_eq!(stdout(&output), "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_place_that_cannot_be_used_is_named() {
+    let directory = Directory::new();
+    let missing = directory.0.join("missing");
+    let file = directory.0.join("file");
+    fs::write(&file, "").unwrap();
+    for place in [&missing, &file] {
+        let output = tpch(place, &["--memory-limit", "4MiB"]);
+        assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+        let message = format!("error: cannot spill to {}; give a directory", place.display());
+        assert!(stderr(&output).contains(&message), "{}", stderr(&output));
+        assert_eq!(stdout(&output), "");
+    }
+    fs::remove_file(&file).unwrap();
+    assert_eq!(directory.entries(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_directory_without_write_permission_is_an_error() {
+    let directory = Directory::new();
+    fs::set_permissions(&directory.0, fs::Permissions::from_mode(0o500)).unwrap();
+    // Root may write anywhere; /proc refuses root as well.
+    let is_refused = fs::create_dir(directory.0.join("probe")).is_err();
+    let place = if is_refused { directory.0.as_path() } else { Path::new("/proc") };
+    let output = tpch(place, &["--memory-limit", "4MiB"]);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert!(stderr(&output).contains("cannot spill to"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_place_in_memory_is_warned_of() {
+    let directory = Directory::under(Path::new("/dev/shm"));
+    let output = tpch(&directory.0, &["--memory-limit", "4MiB"]);
+    let message = format!("warning: {} is on tmpfs", directory.0.display());
+    assert!(stderr(&output).contains(&message), "{}", stderr(&output));
+    assert!(output.status.success(), "{}", stdout(&output));
+}
+
+#[test]
+fn help_teaches_with_examples() {
+    let text = stdout(&mempool(&["tpch", "--help"]));
+    for part in [
+        "mempool tpch --scale 1 --memory-limit 256MiB",
+        "Exit codes",
+        "derived from TPC-H",
+        "[default: 256MiB]",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    assert_eq!(mempool(&[]).status.code(), Some(2));
+}
