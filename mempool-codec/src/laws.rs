@@ -2,6 +2,11 @@
 //!
 //! Each function panics with what it found, as a test does.
 
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "each law panics with what it found, as a test does"
+)]
+
 use std::time::Duration;
 
 use mempool_core::testing::{decode, encode, encode_value, room};

@@ -1,5 +1,6 @@
 //! What the ledger is charged is what the allocator gave: read around `admit` and around the last drop.
 #![cfg(all(feature = "testing", feature = "rkyv", feature = "bincode"))]
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test")]
 #![expect(unsafe_code, reason = "an allocator that counts")]
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -1,5 +1,6 @@
 //! Both codecs keep the laws, for types of many shapes.
 #![cfg(all(feature = "testing", feature = "rkyv", feature = "bincode"))]
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test")]
 
 use mempool_codec::{Bincode, Rkyv, codec_laws};
 use rkyv::{Archive, Archived, Deserialize, Serialize};

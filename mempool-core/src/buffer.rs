@@ -229,10 +229,10 @@ impl Buffer {
     #[cold]
     fn credit_early(&self) {
         #[cfg(feature = "mutants")]
-        if !self.header().credited.swap(true, Ordering::Relaxed) {
-            if let Some(reservation) = &self.header().reservation {
-                reservation.ledger().credit_planted(reservation.bytes());
-            }
+        if let Some(reservation) = &self.header().reservation
+            && !self.header().credited.swap(true, Ordering::Relaxed)
+        {
+            reservation.ledger().credit_planted(reservation.bytes());
         }
     }
 

@@ -222,11 +222,20 @@ impl<C: Send + Sync + 'static> Pool<C> {
 
     /// One attempt to release an entry that was found without pins; the caller looks again.
     fn move_out(&self, entry: &Entry) -> Result<()> {
-        if entry.word.begin_release() {
+        // Another thread may have written it since it was looked at, so each step says what is left to do.
+        let eviction = entry.word.begin_evict(false);
+        let release = match eviction {
+            Some(eviction) => eviction == Eviction::Release,
+            None => entry.word.begin_release(),
+        };
+        if eviction.is_some() || release {
             sync::lock(&self.shared.index).unorder(entry.slot);
+        }
+        if release {
+            // A map that is let go of frees no resident bytes, so it is no eviction.
+            count(&self.shared.counters.clean_evictions, u64::from(eviction.is_some()));
             self.shared.release(entry, false);
-        } else if entry.word.begin_evict(false) == Some(Eviction::Write) {
-            sync::lock(&self.shared.index).unorder(entry.slot);
+        } else if eviction == Some(Eviction::Write) {
             self.shared.spill(entry)?;
         }
         Ok(())

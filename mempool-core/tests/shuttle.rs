@@ -1,6 +1,7 @@
 //! Shuttle: random schedules of the whole pool. `SHUTTLE_ITERS` says how many of each scenario; a failure prints the
 //! schedule, which `shuttle::replay` takes.
 #![cfg(shuttle)]
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test")]
 
 use std::time::Duration;
 

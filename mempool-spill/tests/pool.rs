@@ -1,4 +1,5 @@
 //! The store under a pool: values of all sizes, the disk limit, damage, faults, and nothing left behind.
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test")]
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

@@ -15,18 +15,16 @@ const POLL: Duration = Duration::from_millis(10);
 /// Which of the primitives in `mempool-core/src/sync.rs` a build uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Flavor {
-    Std,
     Loom,
     Shuttle,
 }
 
 impl Flavor {
     /// The name of the `cfg`, and of the target directory that keeps its builds apart.
-    fn cfg(self) -> Option<&'static str> {
+    fn cfg(self) -> &'static str {
         match self {
-            Flavor::Std => None,
-            Flavor::Loom => Some("loom"),
-            Flavor::Shuttle => Some("shuttle"),
+            Flavor::Loom => "loom",
+            Flavor::Shuttle => "shuttle",
         }
     }
 }
@@ -84,7 +82,7 @@ impl Invocation {
 
     /// Chooses the primitives, in a target directory of their own: other flags would rebuild everything in a shared one.
     pub(crate) fn flavor(self, workspace: &Workspace, flavor: Flavor) -> Self {
-        let Some(cfg) = flavor.cfg() else { return self };
+        let cfg = flavor.cfg();
         let given = std::env::var("RUSTFLAGS").unwrap_or_default();
         self.env("RUSTFLAGS", format!("{given} --cfg {cfg}").trim()).target(workspace, cfg)
     }

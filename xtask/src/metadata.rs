@@ -33,9 +33,10 @@ pub(crate) struct Package {
     pub(crate) source: Option<String>,
     pub(crate) dependencies: Vec<Dependency>,
     pub(crate) features: Vec<String>,
-    /// Names of libraries, programs, examples, tests and benches.
-    pub(crate) targets: Vec<String>,
 }
+
+/// What a package was resolved to lean on, with the kinds of each edge.
+pub(crate) type Edges = Vec<(String, BTreeSet<Kind>)>;
 
 /// The workspace's packages and everything they lean on.
 #[derive(Debug, Clone, Default)]
@@ -44,7 +45,7 @@ pub(crate) struct Metadata {
     /// Ids of the workspace's own packages.
     pub(crate) members: BTreeSet<String>,
     /// From a package to what it was resolved to, with the kinds of each edge.
-    pub(crate) edges: BTreeMap<String, Vec<(String, BTreeSet<Kind>)>>,
+    pub(crate) edges: BTreeMap<String, Edges>,
 }
 
 impl Metadata {
@@ -140,13 +141,6 @@ fn package(json: &Json) -> Option<Package> {
             .map(dependency)
             .collect::<Option<_>>()?,
         features: json.get("features").keys().into_iter().map(str::to_owned).collect(),
-        targets: json
-            .get("targets")
-            .list()
-            .iter()
-            .filter_map(|target| target.get("name").text())
-            .map(str::to_owned)
-            .collect(),
     })
 }
 
@@ -154,7 +148,7 @@ fn dependency(json: &Json) -> Option<Dependency> {
     Some(Dependency { name: json.get("name").text()?.to_owned(), kind: kind(json.get("kind")) })
 }
 
-fn node(json: &Json) -> Option<(String, Vec<(String, BTreeSet<Kind>)>)> {
+fn node(json: &Json) -> Option<(String, Edges)> {
     let edge = |edge: &Json| {
         let kinds =
             edge.get("dep_kinds").list().iter().map(|entry| kind(entry.get("kind"))).collect();
@@ -189,7 +183,6 @@ pub(crate) mod tests {
             source: Some(String::from("registry+https://github.com/rust-lang/crates.io-index")),
             dependencies: Vec::new(),
             features: Vec::new(),
-            targets: Vec::new(),
         }
     }
 
@@ -227,7 +220,6 @@ pub(crate) mod tests {
         let metadata = Metadata::read(&Json::parse(json).unwrap()).unwrap();
         assert_eq!(metadata.own().count(), 1);
         assert_eq!(metadata.packages[0].dependencies[0].kind, Kind::Dev);
-        assert_eq!(metadata.packages[0].targets, ["lib_a"]);
         assert_eq!(
             metadata.edges["a 1"],
             [(String::from("b 1"), BTreeSet::from([Kind::Normal, Kind::Dev]))]

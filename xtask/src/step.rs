@@ -76,6 +76,7 @@ impl Step {
         self
     }
 
+    #[cfg(test)]
     pub(crate) fn name(&self) -> &str {
         &self.name
     }

@@ -194,10 +194,9 @@ fn package_findings(package: &Package) -> Vec<String> {
     if package.source.is_none() {
         return findings;
     }
-    if let Some((_, floor)) = FLOORS.iter().find(|(floored, _)| floored == name) {
-        if numbers(version) < numbers(floor) {
-            findings.push(format!("{name} {version} is older than {floor}"));
-        }
+    let floor = FLOORS.iter().find(|(floored, _)| floored == name);
+    if let Some((_, floor)) = floor.filter(|(_, floor)| numbers(version) < numbers(floor)) {
+        findings.push(format!("{name} {version} is older than {floor}"));
     }
     if name == "bincode" && version != "2.0.1" {
         findings.push(format!("bincode {version}: 2.0.1 is its last working release"));
