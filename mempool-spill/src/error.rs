@@ -11,14 +11,14 @@ use rustix::io::Errno;
 #[non_exhaustive]
 pub enum SpillError {
     /// A call of the system failed.
-    #[error("{call} of {} at offset {offset}: {source}", path.display())]
+    #[error("cannot {call} {}{}: {source}", path.display(), at(*offset))]
     Io {
         /// The call.
         call: &'static str,
         /// The file or directory.
         path: PathBuf,
-        /// Where in it; 0 for calls on the whole file.
-        offset: u64,
+        /// Where in it; `None` for calls on the whole file.
+        offset: Option<u64>,
         /// What the system said.
         source: io::Error,
     },
@@ -87,7 +87,7 @@ pub enum SpillError {
 
 impl SpillError {
     pub(crate) fn io(call: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
-        Self::io_at(call, path, 0, source)
+        Self::Io { call, path: path.to_path_buf(), offset: None, source: source.into() }
     }
 
     pub(crate) fn io_at(
@@ -96,7 +96,7 @@ impl SpillError {
         offset: u64,
         source: impl Into<io::Error>,
     ) -> Self {
-        Self::Io { call, path: path.to_path_buf(), offset, source: source.into() }
+        Self::Io { call, path: path.to_path_buf(), offset: Some(offset), source: source.into() }
     }
 
     fn kind(&self) -> StoreErrorKind {
@@ -109,6 +109,10 @@ impl SpillError {
             Self::Closed { .. } => StoreErrorKind::Closed,
         }
     }
+}
+
+fn at(offset: Option<u64>) -> String {
+    offset.map_or_else(String::new, |offset| format!(" at offset {offset}"))
 }
 
 fn io_kind(error: &io::Error) -> StoreErrorKind {

@@ -67,14 +67,14 @@ impl Session {
                 Ok(session) => return Ok((session, swept.unwrap_or_default())),
                 Err(error @ (Errno::NOENT | Errno::EXIST | Errno::WOULDBLOCK)) => last = error,
                 Err(error) => {
-                    return Err(SpillError::io("make a session in", &path.join(ROOT), error));
+                    return Err(SpillError::io("make a session in", &path, error));
                 }
             }
             if attempt > 8 {
                 std::thread::yield_now();
             }
         }
-        Err(SpillError::io("make a session in", &path.join(ROOT), last))
+        Err(SpillError::io("make a session in", &path, last))
     }
 
     fn attempt(parent: &OwnedFd, path: &Path, swept: &mut Option<Swept>) -> Result<Self, Errno> {

@@ -1,0 +1,70 @@
+//! What a `get` of a resident value costs, beside an `Arc` that is cloned and dropped: in one run, round by round.
+//!
+//! `cargo xtask bench core`. Prints medians and their ratios; judges nothing.
+
+use std::hint::black_box;
+use std::sync::{Arc, Barrier};
+use std::time::Instant;
+
+use mempool_core::{Blob, PoolOptions};
+
+const ROUNDS: usize = 11;
+const CALLS: u32 = 2_000_000;
+
+/// Nanoseconds for one call of `work` on each of `threads` threads, which start together.
+fn time(threads: usize, work: &(dyn Fn(usize) + Sync)) -> f64 {
+    let barrier = Barrier::new(threads);
+    let one = |thread: usize| {
+        barrier.wait();
+        let start = Instant::now();
+        for _ in 0..CALLS {
+            work(thread);
+        }
+        start.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS)
+    };
+    std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|thread| scope.spawn(move || one(thread))).collect();
+        let times = running.into_iter().map(|thread| thread.join().unwrap_or(f64::NAN));
+        times.sum::<f64>() / threads as f64
+    })
+}
+
+fn median(mut all: Vec<f64>) -> f64 {
+    all.sort_by(f64::total_cmp);
+    all[all.len() / 2]
+}
+
+fn main() -> Result<(), mempool_core::Error> {
+    let pool = PoolOptions::new().memory_limit(1 << 20).open(Blob);
+    let references = [pool.set(vec![1; 64])?, pool.set(vec![2; 64])?];
+    let arcs = [Arc::new([1_u8; 64]), Arc::new([2_u8; 64])];
+    let get = |thread: usize| {
+        if let Ok(view) = pool.get(&references[thread]) {
+            black_box(view[0]);
+        }
+    };
+    let clone = |thread: usize| {
+        let arc = Arc::clone(black_box(&arcs[thread]));
+        black_box(arc[0]);
+    };
+    println!("medians of {ROUNDS} rounds of {CALLS} calls, in turn; nanoseconds a call and thread");
+    let mut alone = f64::NAN;
+    for threads in [1, 2] {
+        let (mut gets, mut clones) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            gets.push(time(threads, &get));
+            clones.push(time(threads, &clone));
+        }
+        let (get, clone) = (median(gets), median(clones));
+        println!(
+            "{threads} thread(s)  get {get:6.2}  Arc clone and drop {clone:6.2}  ratio {:.2} (bar 2.00)",
+            get / clone
+        );
+        if threads == 1 {
+            alone = get;
+        } else {
+            println!("get on 2 threads over get on 1: {:.2}", get / alone);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! The disk tier beside what the machine can do with plain calls: in one run, round by round.
+//!
+//! `cargo xtask bench spill [DIRECTORY]`. Prints medians and their ratios; judges nothing.
+
+use std::error::Error;
+use std::fs::{self, File, OpenOptions};
+use std::hint::black_box;
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use mempool_core::{Blob, PoolOptions};
+use mempool_spill::SpillOptions;
+
+const ROUNDS: usize = 7;
+const LARGE: usize = 64 << 20;
+const LARGE_COUNT: usize = 8;
+const SMALL: usize = 4096;
+const SMALL_COUNT: usize = 50_000;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+fn touched(len: usize, byte: u8) -> Vec<u8> {
+    let mut bytes = vec![byte; len];
+    for at in (0..len).step_by(512) {
+        bytes[at] = bytes[at].wrapping_add(1);
+    }
+    bytes
+}
+
+/// Every word, so that every page is read.
+fn sum(bytes: &[u8]) -> u64 {
+    let words = bytes.chunks_exact(8);
+    words.fold(0, |sum, word| {
+        let mut value = [0; 8];
+        value.copy_from_slice(word);
+        sum.wrapping_add(u64::from_ne_bytes(value))
+    })
+}
+
+/// The figures of one round; seconds for all of the work.
+#[derive(Default)]
+struct Figures {
+    set_large: Vec<f64>,
+    write_large: Vec<f64>,
+    read_large: Vec<f64>,
+    map_large: Vec<f64>,
+    set_small: Vec<f64>,
+    append_small: Vec<f64>,
+    read_small: Vec<f64>,
+    place_small: Vec<f64>,
+}
+
+fn large(directory: &Path, figures: &mut Figures) -> Outcome<()> {
+    // Room for one value, so that each set writes the one before.
+    let store = SpillOptions::new(directory).open()?;
+    let limit = LARGE as u64 + (LARGE as u64 / 2);
+    let pool = PoolOptions::new().memory_limit(limit).store(store).open(Blob);
+    let mut references = vec![pool.set(touched(LARGE, 0))?];
+    let mut spent = Duration::ZERO;
+    for n in 0..LARGE_COUNT {
+        let value = touched(LARGE, n as u8);
+        let start = Instant::now();
+        references.push(pool.set(value)?);
+        spent += start.elapsed();
+    }
+    figures.set_large.push(spent.as_secs_f64());
+    let start = Instant::now();
+    for reference in &references[..LARGE_COUNT] {
+        black_box(sum(&pool.get(reference)?));
+    }
+    figures.read_large.push(start.elapsed().as_secs_f64());
+    drop(references);
+    pool.close()?;
+    let mut spent = Duration::ZERO;
+    for n in 0..LARGE_COUNT {
+        let value = touched(LARGE, n as u8);
+        let start = Instant::now();
+        let file = File::create_new(directory.join(format!("plain-{n}")))?;
+        for (chunk, at) in value.chunks(1 << 20).zip((0..).step_by(1 << 20)) {
+            file.write_all_at(chunk, at)?;
+        }
+        drop(value);
+        spent += start.elapsed();
+    }
+    figures.write_large.push(spent.as_secs_f64());
+    let start = Instant::now();
+    for n in 0..LARGE_COUNT {
+        let file = File::open(directory.join(format!("plain-{n}")))?;
+        black_box(sum(&plain_map(&file)?));
+    }
+    figures.map_large.push(start.elapsed().as_secs_f64());
+    for n in 0..LARGE_COUNT {
+        fs::remove_file(directory.join(format!("plain-{n}")))?;
+    }
+    Ok(())
+}
+
+fn plain_map(file: &File) -> Outcome<memmap2::Mmap> {
+    use mempool_spill::{Disk, RealDisk};
+    Ok(RealDisk.map(file, file.metadata()?.len())?)
+}
+
+fn small(directory: &Path, figures: &mut Figures) -> Outcome<()> {
+    let store = SpillOptions::new(directory).open()?;
+    let pool = PoolOptions::new().memory_limit(64 * SMALL as u64).store(store).open(Blob);
+    let values: Vec<Vec<u8>> = (0..SMALL_COUNT).map(|n| touched(SMALL, n as u8)).collect();
+    let mut references = Vec::with_capacity(SMALL_COUNT);
+    let start = Instant::now();
+    for value in values {
+        references.push(pool.set(value)?);
+    }
+    figures.set_small.push(start.elapsed().as_secs_f64());
+    let start = Instant::now();
+    for n in 0..SMALL_COUNT {
+        // A stride that is prime to the count visits each once, in no order.
+        let view = pool.get(&references[n * 7919 % SMALL_COUNT])?;
+        black_box(sum(&view));
+    }
+    figures.read_small.push(start.elapsed().as_secs_f64());
+    drop(references);
+    pool.close()?;
+    let values: Vec<Vec<u8>> = (0..SMALL_COUNT).map(|n| touched(SMALL, n as u8)).collect();
+    let path = directory.join("appended");
+    let start = Instant::now();
+    let file = OpenOptions::new().create_new(true).read(true).write(true).open(&path)?;
+    let mut writer = BufWriter::with_capacity(1 << 20, &file);
+    for value in values {
+        writer.write_all(&value)?;
+    }
+    writer.flush()?;
+    drop(writer);
+    figures.append_small.push(start.elapsed().as_secs_f64());
+    let map = plain_map(&file)?;
+    let start = Instant::now();
+    for n in 0..SMALL_COUNT {
+        let at = n * 7919 % SMALL_COUNT * SMALL;
+        black_box(sum(&map[at..at + SMALL]));
+    }
+    figures.place_small.push(start.elapsed().as_secs_f64());
+    fs::remove_file(path)?;
+    Ok(())
+}
+
+fn median(all: &[f64]) -> f64 {
+    let mut all = all.to_vec();
+    all.sort_by(f64::total_cmp);
+    all[all.len() / 2]
+}
+
+fn main() -> Outcome<()> {
+    let named = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let parent = named.map_or_else(std::env::temp_dir, Into::into);
+    let directory = parent.join(format!("mempool-bench-{}", std::process::id()));
+    fs::create_dir(&directory)?;
+    let mut figures = Figures::default();
+    for _ in 0..ROUNDS {
+        large(&directory, &mut figures)?;
+        small(&directory, &mut figures)?;
+    }
+    fs::remove_dir_all(&directory)?;
+    let gib = (LARGE * LARGE_COUNT) as f64 / f64::from(1 << 30);
+    let rate = |seconds: &[f64]| gib / median(seconds);
+    let micros = |seconds: &[f64]| median(seconds) * 1e6 / SMALL_COUNT as f64;
+    println!("medians of {ROUNDS} rounds, in turn, in {}", parent.display());
+    let (ours, plain) = (rate(&figures.set_large), rate(&figures.write_large));
+    println!(
+        "64 MiB set through a full pool {ours:6.2} GiB/s, new files {plain:6.2}: {:.2} (bar 0.80)",
+        ours / plain
+    );
+    let (ours, plain) = (rate(&figures.read_large), rate(&figures.map_large));
+    println!(
+        "64 MiB back, every word summed {ours:6.2} GiB/s, plain mmap {plain:6.2}: {:.2} (bar 0.80)",
+        ours / plain
+    );
+    let (ours, plain) = (micros(&figures.set_small), micros(&figures.append_small));
+    println!(
+        "4 KiB set through a full pool  {ours:6.2} us, appends {plain:6.2}: {:.2} of their rate (bar 0.40)",
+        plain / ours
+    );
+    let (ours, plain) = (micros(&figures.read_small), micros(&figures.place_small));
+    println!(
+        "4 KiB back, every word summed  {ours:6.2} us, a place in a map {plain:6.2}: {:.2} times (bar 4.00)",
+        ours / plain
+    );
+    Ok(())
+}
