@@ -14,6 +14,8 @@ pub(crate) type Touched = Queue<Arc<Entry>>;
 pub(crate) struct Index {
     slots: Vec<Slot>,
     free: Vec<u32>,
+    /// How many slots have an entry.
+    len: usize,
     order: Box<dyn Order>,
     /// The latest stamp that was given or seen.
     clock: u64,
@@ -29,7 +31,14 @@ struct Slot {
 
 impl Index {
     pub(crate) fn new(policy: Policy) -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), order: policy.order(), clock: 0, closed: false }
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            len: 0,
+            order: policy.order(),
+            clock: 0,
+            closed: false,
+        }
     }
 
     /// A free slot and its generation; `None` when the pool is closed, or has 2^32 - 1 slots.
@@ -54,7 +63,7 @@ impl Index {
     pub(crate) fn free_slot(&mut self, slot: u32) {
         self.unorder(slot);
         let place = &mut self.slots[slot as usize];
-        place.entry = None;
+        self.len -= usize::from(place.entry.take().is_some());
         if place.generation < u32::MAX {
             self.free.push(slot);
         }
@@ -64,6 +73,7 @@ impl Index {
     pub(crate) fn install(&mut self, entry: Arc<Entry>) {
         let slot = entry.slot as usize;
         self.slots[slot].entry = Some(entry);
+        self.len += 1;
     }
 
     /// Orders an entry that can be evicted, as the most recently used; the new time.
@@ -143,7 +153,7 @@ impl Index {
 
     /// How many values there are.
     pub(crate) fn len(&self) -> usize {
-        self.entries().count()
+        self.len
     }
 
     /// No further slot is given.

@@ -89,14 +89,16 @@ impl Reclaimer {
         sync::lock(&self.0.state).panics += 1;
     }
 
-    /// Returns when nothing is queued or under way, helping with what is. Called from a callback or a drop of
-    /// the user's, it does not wait for that one.
+    /// Returns when nothing is queued or under way, helping with what is. Called from a callback or a drop of the
+    /// user's, which is itself such work, it returns at once.
     pub(crate) fn quiesce(&self) {
-        let inside = usize::from(INSIDE.with(std::cell::Cell::get));
+        if INSIDE.with(std::cell::Cell::get) {
+            return;
+        }
         loop {
             self.drain();
             let mut state = sync::lock(&self.0.state);
-            while state.work.is_empty() && state.at_work > inside {
+            while state.work.is_empty() && state.at_work > 0 {
                 state = sync::wait(&self.0.changed, state);
             }
             if state.work.is_empty() {

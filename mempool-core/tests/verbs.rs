@@ -271,6 +271,23 @@ fn a_destructor_that_panics_is_counted() {
 }
 
 #[test]
+fn a_destructor_may_use_the_pool_and_even_close_it() {
+    let pool = options().open(Blob);
+    let inside = pool.clone();
+    let close = SetOptions::new().destructor(move || {
+        drop(inside.set(value(7)).unwrap());
+        inside.quiesce();
+        inside.close().unwrap();
+    });
+    drop(pool.set_with(value(1), close).unwrap());
+    let others = fill(&pool, 1);
+    pool.quiesce();
+    assert!(matches!(pool.get(&others[0]), Err(Error::Closed)));
+    drop(others);
+    assert_empty(&pool);
+}
+
+#[test]
 fn a_lower_limit_evicts_first_and_a_refused_one_changes_nothing() {
     let pool = options().open(Blob);
     let all = fill(&pool, 4);
