@@ -1,6 +1,7 @@
 //! What a `get` of a resident value costs, beside an `Arc` that is cloned and dropped: in one run, round by round.
 //!
 //! `cargo xtask bench core`. Prints medians and their ratios; judges nothing.
+#![allow(clippy::cast_possible_truncation, reason = "a measurement")]
 
 use std::hint::black_box;
 use std::sync::{Arc, Barrier};

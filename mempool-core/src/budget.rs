@@ -153,9 +153,15 @@ impl Ledger {
 
     /// Tells those who wait that something may have become evictable.
     pub(crate) fn nudge(&self) {
-        let mut state = sync::lock(&self.state);
+        self.move_on(&mut sync::lock(&self.state));
+    }
+
+    /// Lets those who wait look again. Nobody is told when nobody waits: that would cost a system call.
+    fn move_on(&self, state: &mut State) {
         state.epoch = state.epoch.wrapping_add(1);
-        self.changed.notify_all();
+        if !state.queue.is_empty() {
+            self.changed.notify_all();
+        }
     }
 
     fn take(&self, bytes: u64, wait: Wait) -> Result<()> {
@@ -177,8 +183,7 @@ impl Ledger {
         let outcome = self.acquire_in_turn(request, ticket, wait);
         let mut state = sync::lock(&self.state);
         state.queue.retain(|&waiting| waiting != ticket);
-        state.epoch = state.epoch.wrapping_add(1);
-        self.changed.notify_all();
+        self.move_on(&mut state);
         outcome
     }
 
@@ -249,10 +254,7 @@ impl Ledger {
         let mut state = sync::lock(&self.state);
         state.used =
             state.used.checked_sub(bytes).expect("a reservation returns no more than was taken");
-        state.epoch = state.epoch.wrapping_add(1);
-        if !state.queue.is_empty() {
-            self.changed.notify_all();
-        }
+        self.move_on(&mut state);
     }
 }
 

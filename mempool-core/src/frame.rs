@@ -217,9 +217,19 @@ impl Header {
 
 fn check_header_sum(header: &[u8], checksum: impl Fn(&[u8]) -> u64) -> Result<(), FrameDamage> {
     let expected = u64::from_le_bytes(array(header, 120));
-    let mut zeroed = header.to_vec();
+    // Most headers have a few sections: then the copy needs no memory of its own.
+    let mut few = [0; 256];
+    let mut many = Vec::new();
+    let zeroed = match few.get_mut(..header.len()) {
+        Some(few) => few,
+        None => {
+            many.resize(header.len(), 0);
+            &mut many[..]
+        }
+    };
+    zeroed.copy_from_slice(header);
     zeroed[HEADER_SUM].fill(0);
-    let found = checksum(&zeroed);
+    let found = checksum(zeroed);
     match found == expected {
         true => Ok(()),
         false => Err(FrameDamage::Checksum { part: "header", expected, found }),

@@ -11,7 +11,7 @@ use crate::claim::Back;
 use crate::dref::AnyRef;
 use crate::entry::{Destructor, Held};
 use crate::store::Handle;
-use crate::sync::{self, Condvar, MODELLED, Mutex};
+use crate::sync::{self, Condvar, MODELLED, Mutex, MutexGuard};
 
 /// One thing to be done.
 pub(crate) enum Work {
@@ -41,6 +41,8 @@ struct State {
     at_work: usize,
     panics: u64,
     thread: Thread,
+    /// Threads that wait for a change.
+    waiting: usize,
 }
 
 #[derive(Default, PartialEq, Eq, Clone, Copy)]
@@ -72,11 +74,22 @@ impl Reclaimer {
                 drop(state);
                 self.drain();
             }
-            _ => {
-                drop(state);
-                self.0.changed.notify_all();
-            }
+            _ => self.tell(&state),
         }
+    }
+
+    /// Wakes those who wait. Nobody is told when nobody waits: that would cost a system call.
+    fn tell(&self, state: &State) {
+        if state.waiting > 0 {
+            self.0.changed.notify_all();
+        }
+    }
+
+    fn wait<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        state.waiting += 1;
+        state = sync::wait(&self.0.changed, state);
+        state.waiting -= 1;
+        state
     }
 
     /// How many callbacks and drops of the user's have panicked.
@@ -99,7 +112,7 @@ impl Reclaimer {
             self.drain();
             let mut state = sync::lock(&self.0.state);
             while state.work.is_empty() && state.at_work > 0 {
-                state = sync::wait(&self.0.changed, state);
+                state = self.wait(state);
             }
             if state.work.is_empty() {
                 return;
@@ -132,7 +145,7 @@ impl Reclaimer {
                 if state.thread == Thread::Stopped {
                     return;
                 }
-                state = sync::wait(&self.0.changed, state);
+                state = self.wait(state);
             }
         }
     }
@@ -148,7 +161,7 @@ impl Reclaimer {
             state.at_work -= 1;
             state.panics += u64::from(outcome.is_err());
             if state.at_work == 0 {
-                self.0.changed.notify_all();
+                self.tell(&state);
             }
         }
         INSIDE.with(|inside| inside.set(false));

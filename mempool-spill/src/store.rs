@@ -306,17 +306,15 @@ impl SpillStorage {
         }
     }
 
-    fn segment(&self, handle: &Handle) -> Result<Arc<Segment>, SpillError> {
+    /// The segment of a frame, and whether it is a shared one.
+    fn segment(&self, handle: &Handle) -> Result<(Arc<Segment>, bool), SpillError> {
         let state = self.lock();
-        let missing = || SpillError::NoSegment {
+        let slot = state.segments.get(&handle.segment);
+        let slot = slot.ok_or_else(|| SpillError::NoSegment {
             path: self.session.path().to_path_buf(),
             segment: handle.segment,
-        };
-        state
-            .segments
-            .get(&handle.segment)
-            .map(|slot| Arc::clone(&slot.segment))
-            .ok_or_else(missing)
+        })?;
+        Ok((Arc::clone(&slot.segment), slot.places.is_some()))
     }
 
     /// Maps a segment, after a look at its length: what lies beyond the end of a file cannot be read.
@@ -332,10 +330,8 @@ impl SpillStorage {
     }
 
     fn open_frame(&self, handle: &Handle, room: &mut Room) -> Result<Buffer, StoreError> {
-        let segment = self.segment(handle)?;
-        let places =
-            self.lock().segments.get(&handle.segment).is_some_and(|slot| slot.places.is_some());
-        let mapped = if places {
+        let (segment, shared) = self.segment(handle)?;
+        let mapped = if shared {
             self.shared_map(&segment)?.and_then(|map| slice(&map, handle))
         } else {
             self.map(&segment, handle.bytes)?.map(|map| Buffer::adopt(map, None))
@@ -518,7 +514,7 @@ impl SpillStore for SpillStorage {
     fn open(&self, handle: &Handle, room: &mut Room) -> Result<Buffer, StoreError> {
         let frame = self.open_frame(handle, room)?;
         if self.options.verify == Verify::Always {
-            self.verify(&frame, &self.segment(handle)?.path, handle.offset)?;
+            self.verify(&frame, &self.segment(handle)?.0.path, handle.offset)?;
         }
         Ok(frame)
     }
@@ -559,7 +555,7 @@ impl SpillStore for SpillStorage {
     }
 
     fn share(&self, handle: &Handle) -> Option<(File, u64, u64)> {
-        let segment = self.segment(handle).ok()?;
+        let (segment, _) = self.segment(handle).ok()?;
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let file = rustix::fs::openat(self.session.dir(), &segment.name, flags, Mode::empty());
         Some((File::from(file.ok()?), handle.offset, handle.bytes))
