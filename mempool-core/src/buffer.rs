@@ -117,9 +117,10 @@ impl Buffer {
         O: AsRef<[u8]> + Send + Sync + 'static,
     {
         // Leaked before its bytes are asked for: a box that moves may not be pointed into.
-        let owner = Box::leak(Box::new(owner));
-        let origin = Origin::Adopted(NonNull::from(&mut *owner));
-        let bytes: &[u8] = (*owner).as_ref();
+        let owner = NonNull::from(Box::leak(Box::new(owner)));
+        let origin = Origin::Adopted(owner);
+        // SAFETY: the box was leaked just now and is freed by the header alone, which outlives the buffer's bytes.
+        let bytes: &[u8] = unsafe { owner.as_ref() }.as_ref();
         let len = bytes.len();
         let data = NonNull::from(bytes).cast::<u8>();
         let header = Box::new(Header {
