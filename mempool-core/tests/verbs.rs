@@ -279,8 +279,9 @@ fn a_destructor_may_use_the_pool_and_even_close_it() {
         inside.quiesce();
         inside.close().unwrap();
     });
-    drop(pool.set_with(value(1), close).unwrap());
     let others = fill(&pool, 1);
+    // From here on the reclaimer may close the pool at any time.
+    drop(pool.set_with(value(1), close).unwrap());
     pool.quiesce();
     assert!(matches!(pool.get(&others[0]), Err(Error::Closed)));
     drop(others);
