@@ -38,7 +38,7 @@ enum Op {
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        6 => (0_u32..60, prop::bool::weighted(0.15))
+        10 => (0_u32..60, prop::bool::weighted(0.15))
             .prop_map(|(percent, discardable)| Op::Set { percent, discardable }),
         1 => (60_u32..140, prop::bool::weighted(0.15))
             .prop_map(|(percent, discardable)| Op::Set { percent, discardable }),
@@ -653,7 +653,7 @@ fn conformance() {
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed());
     let mut runner = TestRunner::new_with_rng(config, rng);
     let policy = prop_oneof![Just(Policy::Lru), Just(Policy::Mru), Just(Policy::Sieve)];
-    let sequence = (policy, 4096_u64..65_536, prop::collection::vec(op(), 1..60));
+    let sequence = (policy, 4096_u64..65_536, prop::collection::vec(op(), 10..60));
     let totals = std::cell::Cell::new((0, 0));
     let outcome = runner.run(&sequence, |(policy, base, ops)| {
         let mut pair = Pair::new(policy, base);
