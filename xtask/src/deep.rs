@@ -28,15 +28,13 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Verdict {
 fn steps(workspace: &Workspace) -> Vec<Step> {
     vec![
         Step::tests("model", test::model(workspace, "300000")).bar(1),
-        Step::tests(
-            "codec properties",
-            release(workspace, "mempool-codec").env("PROPTEST_CASES", "1000000"),
-        )
-        .bar(2),
         Step::tests("loom", test::loom(workspace, "4")).bar(3),
         Step::tests("shuttle", test::shuttle(workspace, "1000000")).bar(4),
-        Step::tests("spill", release(workspace, "mempool-spill").env("PROPTEST_CASES", "1000000"))
-            .bar(12),
+        Step::tests(
+            "spill",
+            release(workspace, "mempool-spill").env("DAMAGE_CASES", "5000000").env("KILLS", "5000"),
+        )
+        .bar(12),
     ]
 }
 

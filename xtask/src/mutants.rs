@@ -8,7 +8,7 @@ use crate::Verdict;
 use crate::invocation::{Ending, Invocation};
 use crate::workspace::Workspace;
 
-/// A planted bug that hangs its test is killed after this time, and counts as caught.
+/// A test that runs longer hangs: it is killed, and that is not counted as caught.
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// A planted bug, and the test that must catch it.
@@ -89,11 +89,12 @@ fn try_one(workspace: &Workspace, one: &Mutant, log: &mut File) -> Result<&'stat
     }
     match call(workspace, one).env("MEMPOOL_MUTANT", one.name).run(log, LIMIT)? {
         Ending::Exited(status) if status.success() => Ok("NOT CAUGHT"),
-        _ => Ok("caught"),
+        Ending::Exited(_) => Ok("caught"),
+        Ending::Killed => Ok("HUNG"),
     }
 }
 
-/// The test alone; the harness fails when the name matches none.
+/// The test alone. A name that matches none would pass, and so show as not caught.
 fn call(workspace: &Workspace, one: &Mutant) -> Invocation {
     workspace
         .cargo(&["test", "--locked", "--package", one.package, "--features", "mutants,testing"])
