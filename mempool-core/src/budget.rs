@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, NoRoom, PinnedValue, Result};
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{self, Condvar, Mutex};
 
 /// How long a request may wait for pins to be dropped.
@@ -17,6 +18,8 @@ use crate::sync::{self, Condvar, Mutex};
 pub enum Wait {
     /// Not at all: evict what can be evicted, else fail.
     No,
+    /// For so long, counted from when a request begins to wait; a call that asks several times waits so long each time.
+    For(Duration),
     /// Until this instant.
     Until(Instant),
 }
@@ -29,6 +32,14 @@ impl Wait {
         // A timeout beyond the clock's range is for ever; thirty years are.
         let far = Duration::from_secs(1_000_000_000);
         Self::Until(now.checked_add(timeout).or_else(|| now.checked_add(far)).unwrap_or(now))
+    }
+
+    /// The same with an end that is fixed: what is asked for now begins to wait.
+    fn begun(self) -> Self {
+        match self {
+            Self::For(timeout) => Self::for_at_most(timeout),
+            other => other,
+        }
     }
 }
 
@@ -46,7 +57,7 @@ pub(crate) enum Progress {
 /// Who makes room when the limit is reached.
 pub(crate) trait Evictor: Send + Sync {
     /// Tries to free at least `bytes`. Called without the ledger's lock.
-    fn evict(&self, bytes: u64) -> Progress;
+    fn evict(&self, bytes: u64, wait: Wait) -> Progress;
     /// The largest values that cannot be evicted now.
     fn largest_pinned(&self) -> Vec<PinnedValue>;
 }
@@ -54,6 +65,8 @@ pub(crate) trait Evictor: Send + Sync {
 /// The ledger of one budget. Pools that share a budget share it.
 pub struct Ledger {
     state: Mutex<State>,
+    /// The length of the queue, for those who only want to know whether there is one.
+    waiting: AtomicUsize,
     changed: Condvar,
     evictor: OnceLock<Weak<dyn Evictor>>,
     timeout: Duration,
@@ -98,6 +111,7 @@ impl Ledger {
         };
         Arc::new(Self {
             state: Mutex::new(state),
+            waiting: AtomicUsize::new(0),
             changed: Condvar::new(),
             evictor: OnceLock::new(),
             timeout,
@@ -119,6 +133,11 @@ impl Ledger {
             peak_bytes: state.peak,
             waiting: state.queue.len(),
         }
+    }
+
+    /// The limit now.
+    pub(crate) fn limit(&self) -> u64 {
+        sync::lock(&self.state).limit
     }
 
     /// How long a request of this ledger waits unless it says otherwise.
@@ -156,6 +175,16 @@ impl Ledger {
         self.move_on(&mut sync::lock(&self.state));
     }
 
+    /// As [`nudge`](Self::nudge), without the lock when nobody waits.
+    ///
+    /// For steps that were made under the lock of the index alone: a request joins the queue before it looks at the index.
+    /// If its look came before the step, the step's thread took the lock after it and sees it in the queue.
+    pub(crate) fn nudge_waiting(&self) {
+        if self.waiting.load(Ordering::Acquire) > 0 {
+            self.nudge();
+        }
+    }
+
     /// Lets those who wait look again. Nobody is told when nobody waits: that would cost a system call.
     fn move_on(&self, state: &mut State) {
         state.epoch = state.epoch.wrapping_add(1);
@@ -179,10 +208,13 @@ impl Ledger {
         let ticket = state.next_ticket;
         state.next_ticket = state.next_ticket.wrapping_add(1);
         state.queue.push_back(ticket);
+        // Release pairs with the Acquire in `nudge_waiting`: who does not see it did his step before we look for victims.
+        self.waiting.store(state.queue.len(), Ordering::Release);
         drop(state);
-        let outcome = self.acquire_in_turn(request, ticket, wait);
+        let outcome = self.acquire_in_turn(request, ticket, wait.begun());
         let mut state = sync::lock(&self.state);
         state.queue.retain(|&waiting| waiting != ticket);
+        self.waiting.store(state.queue.len(), Ordering::Release);
         self.move_on(&mut state);
         outcome
     }
@@ -200,7 +232,7 @@ impl Ledger {
             drop(state);
             let progress = match missing {
                 0 => Progress::Stuck,
-                missing => self.evict(missing),
+                missing => self.evict(missing, wait),
             };
             match progress {
                 Progress::Freed => {}
@@ -210,9 +242,9 @@ impl Ledger {
         }
     }
 
-    fn evict(&self, bytes: u64) -> Progress {
+    fn evict(&self, bytes: u64, wait: Wait) -> Progress {
         match self.evictor.get().and_then(Weak::upgrade) {
-            Some(evictor) => evictor.evict(bytes),
+            Some(evictor) => evictor.evict(bytes, wait),
             None => Progress::Stuck,
         }
     }
@@ -340,7 +372,7 @@ impl Reservation {
     /// # Errors
     /// As [`Ledger::reserve`]; the reservation is then as it was.
     pub fn grow(&mut self, bytes: u64) -> Result<()> {
-        self.grow_within(bytes, Wait::for_at_most(self.ledger.timeout))
+        self.grow_within(bytes, Wait::For(self.ledger.timeout))
     }
 
     /// Takes `bytes` more, evicting values but not waiting.

@@ -1,11 +1,13 @@
-//! `FrameClaim`: a counted claim on a frame of the store. The last one that goes gives the frame up.
+//! Who keeps a frame of the store: its entry alone, or counted claims. The last one that goes gives the frame up.
 
 use std::sync::Arc;
 
-use crate::dref::References;
+use crate::dref::{AnyRef, References};
+use crate::entry::Entry;
 use crate::id::Id;
 use crate::reclaim::{Reclaimer, Work};
 use crate::registration::Registration;
+use crate::stats::read;
 use crate::store::{Handle, SpillStore};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,6 +17,50 @@ pub(crate) struct Back {
     pub(crate) reclaimer: Reclaimer,
     pub(crate) live_bytes: AtomicU64,
     pub(crate) pool: u64,
+}
+
+impl Back {
+    /// A frame was written.
+    pub(crate) fn note_written(&self, handle: &Handle) {
+        self.live_bytes.fetch_add(handle.bytes, Ordering::Relaxed);
+    }
+
+    /// Gives a frame up. Its bytes are back in the figures when this returns; its space is left to the reclaimer.
+    pub(crate) fn give_up(self: &Arc<Self>, handle: Handle) {
+        self.live_bytes.fetch_sub(handle.bytes, Ordering::Relaxed);
+        self.reclaimer.push(Work::Free(Arc::clone(self), handle));
+    }
+}
+
+/// The frame of an entry on disk.
+#[derive(Default)]
+pub(crate) enum Kept {
+    /// There is none.
+    #[default]
+    No,
+    /// The entry alone keeps it: the usual case, which costs no allocation.
+    Own(Handle),
+    /// File references may keep it, too.
+    Claimed(Arc<FrameClaim>),
+}
+
+impl Kept {
+    /// Where the frame lies.
+    pub(crate) fn handle(&self) -> Option<Handle> {
+        match self {
+            Self::No => None,
+            Self::Own(handle) => Some(*handle),
+            Self::Claimed(claim) => Some(claim.handle),
+        }
+    }
+
+    /// The entry is gone: gives the frame up, unless somebody else has a claim on it.
+    pub(crate) fn give_up(self, back: &Arc<Back>) {
+        match self {
+            Self::Own(handle) => back.give_up(handle),
+            Self::No | Self::Claimed(_) => {}
+        }
+    }
 }
 
 /// A frame that is alive, and what is needed to read it without its entry.
@@ -28,32 +74,53 @@ pub(crate) struct FrameClaim {
 }
 
 impl FrameClaim {
-    pub(crate) fn new(
-        back: &Arc<Back>,
-        handle: Handle,
-        id: Id,
-        registration: &Arc<dyn Registration>,
-        charged_bytes: u64,
-        references: References,
-    ) -> Arc<Self> {
-        back.live_bytes.fetch_add(handle.bytes, Ordering::Relaxed);
-        Arc::new(Self {
-            back: Arc::clone(back),
+    /// A claim on the frame of `entry`, which from then on has no more than such a claim itself.
+    pub(crate) fn on(entry: &Entry) -> Option<Arc<Self>> {
+        let cold = &mut *crate::sync::lock(&entry.cold);
+        let handle = match &cold.kept {
+            Kept::No => return None,
+            Kept::Claimed(claim) => return Some(Arc::clone(claim)),
+            Kept::Own(handle) => *handle,
+        };
+        let claim = Arc::new(Self {
+            back: Arc::clone(&entry.shared().back),
             handle,
-            id,
-            registration: Arc::clone(registration),
-            charged_bytes,
-            references,
-        })
+            id: entry.id(),
+            registration: Arc::clone(&entry.registration),
+            charged_bytes: read(&entry.charged_bytes),
+            references: cold.references.clone(),
+        });
+        cold.kept = Kept::Claimed(Arc::clone(&claim));
+        Some(claim)
+    }
+
+    /// What is needed to read it.
+    pub(crate) fn frame(&self) -> OwnFrame<'_> {
+        OwnFrame {
+            handle: self.handle,
+            id: self.id,
+            registration: &self.registration,
+            charged_bytes: self.charged_bytes,
+            references: self.references.as_deref().map_or(&[], Vec::as_slice),
+        }
     }
 }
 
 impl Drop for FrameClaim {
     fn drop(&mut self) {
-        self.back.live_bytes.fetch_sub(self.handle.bytes, Ordering::Relaxed);
-        self.back.reclaimer.push(Work::Free(Arc::clone(&self.back), self.handle));
+        self.back.give_up(self.handle);
         if let Some(references) = self.references.take() {
             self.back.reclaimer.push(Work::References(references));
         }
     }
+}
+
+/// A frame of our own that somebody keeps while it is read.
+#[derive(Clone, Copy)]
+pub(crate) struct OwnFrame<'a> {
+    pub(crate) handle: Handle,
+    pub(crate) id: Id,
+    pub(crate) registration: &'a Arc<dyn Registration>,
+    pub(crate) charged_bytes: u64,
+    pub(crate) references: &'a [AnyRef],
 }

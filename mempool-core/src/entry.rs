@@ -9,7 +9,7 @@ use std::panic::Location;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use crate::claim::FrameClaim;
+use crate::claim::Kept;
 use crate::dref::References;
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -63,7 +63,7 @@ pub(crate) struct Contents {
 #[derive(Default)]
 pub(crate) struct Cold {
     /// The frame on disk, if there is one.
-    pub(crate) claim: Option<Arc<FrameClaim>>,
+    pub(crate) kept: Kept,
     /// The references that the value holds.
     pub(crate) references: References,
     /// The user's callback for the end of the value.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::panic::Location;
 
+use crate::codec::Format;
 use crate::id::Id;
 
 /// The cause of an error of a codec or a store, kept as it came.
@@ -315,6 +316,18 @@ impl CodecError {
     /// An error of `codec` about a value of type `T`.
     pub fn new<T: ?Sized>(kind: ErrorKind, codec: &'static str, source: impl Into<Cause>) -> Self {
         Self { kind, codec, type_name: std::any::type_name::<T>(), source: source.into() }
+    }
+
+    /// A panic in code of the codec whose format is known, with what it said.
+    pub(crate) fn panicked(format: Format, panic: &(dyn std::any::Any + Send)) -> Self {
+        let said = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        Self {
+            kind: ErrorKind::Misuse,
+            codec: "of the user's",
+            type_name: "value",
+            source: format!("{format} panicked: {said}").into(),
+        }
     }
 
     /// Bytes that are not what `codec` writes for a `T`.

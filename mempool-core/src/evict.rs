@@ -1,53 +1,73 @@
 //! Making room: as many victims as a request needs, in the order of the policy.
+//!
+//! Victims are exact: no more go than the request needs. What is written is not: a store that likes to write many
+//! bytes at once is given the values that are next to go as well. They stay where they are, in memory and in the order,
+//! and go for free when their turn comes.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::budget::{Evictor, Progress};
+use crate::budget::{Evictor, Progress, Wait};
 use crate::entry::Entry;
 use crate::error::{Error, NoRoom, PinnedValue, Result};
+use crate::index::Index;
 use crate::recency::Verdict;
 use crate::shared::Shared;
-use crate::stats::count;
-use crate::sync;
-use crate::sync::atomic::Ordering;
+use crate::stats::{count, read};
+use crate::sync::{self, Condvar, Mutex};
 use crate::word::{Eviction, State};
 
-/// A value whose word was stepped for its eviction.
-struct Victim {
-    entry: Arc<Entry>,
-    eviction: Eviction,
+/// What one look at the order found.
+#[derive(Default)]
+struct Chosen {
+    /// Clean values, to be released. The words are `Releasing`.
+    release: Vec<Arc<Entry>>,
+    /// Values to be written and released. The words are `Spilling`.
+    write: Vec<Arc<Entry>>,
+    /// Values to be written ahead of their turn, and kept. The words are `Spilling`.
+    ahead: Vec<Arc<Entry>>,
+}
+
+impl Chosen {
+    fn is_empty(&self) -> bool {
+        self.release.is_empty() && self.write.is_empty()
+    }
 }
 
 /// One request's way through the order.
 #[derive(Default)]
 struct Pass {
-    /// Values that somebody outside holds.
-    held_outside: Vec<u32>,
-    /// The first write that failed; from then on clean values alone are evicted.
+    /// Values that cannot go now: somebody outside holds them, or their codec failed.
+    passed_over: Vec<u32>,
+    /// The first write that failed.
     failed: Option<Error>,
+    /// The store refused a write: from then on clean values alone are evicted.
+    store_failed: bool,
     freed: bool,
 }
 
+/// A value is written ahead of its turn when it takes no more than this part of a batch; a larger one gains nothing.
+const SMALL_SHARE: u64 = 4;
+
+/// No more than this part of the limit is written in one batch, so that what is far from its turn is left alone.
+const LIMIT_SHARE: u64 = 4;
+
+/// How many values are looked at for a batch: pinned or clean ones may stand in between.
+const LOOKS_MAX: usize = 1024;
+
 impl Evictor for Shared {
-    fn evict(&self, bytes: u64) -> Progress {
-        let mut pass = Pass::default();
-        let mut marked = false;
-        loop {
-            let victims = self.choose(bytes, &pass);
-            if victims.is_empty() {
-                match pass.failed.take() {
-                    Some(error) => return Progress::Failed(error),
-                    None if marked || !self.mark_pinned() => return Progress::Stuck,
-                    None => marked = true,
-                }
+    fn evict(&self, bytes: u64, wait: Wait) -> Progress {
+        self.passes.begin();
+        let progress = self.pass(bytes);
+        let others = self.passes.end();
+        match (progress, wait, others) {
+            // Values that another thread is evicting are no pins: their room comes, so even he who does not wait
+            // for pins looks again when that thread is done.
+            (Progress::Stuck, Wait::No, Some(others)) => {
+                self.passes.wait_for_one_of(others);
+                Progress::Freed
             }
-            for victim in victims {
-                self.evict_victim(victim, &mut pass);
-            }
-            if pass.freed {
-                return Progress::Freed;
-            }
+            (progress, ..) => progress,
         }
     }
 
@@ -63,53 +83,148 @@ impl Evictor for Shared {
 }
 
 impl Shared {
-    /// Steps values whose bytes make up at least `bytes` towards their eviction.
-    fn choose(&self, bytes: u64, pass: &Pass) -> Vec<Victim> {
-        let mut victims = Vec::new();
+    fn pass(&self, bytes: u64) -> Progress {
+        let mut pass = Pass::default();
+        let mut marked = false;
+        loop {
+            let chosen = self.choose(bytes, &pass);
+            if chosen.is_empty() {
+                match pass.failed.take() {
+                    Some(error) => return Progress::Failed(error),
+                    None if marked || !self.mark_pinned() => return Progress::Stuck,
+                    None => marked = true,
+                }
+            }
+            self.evict_chosen(chosen, &mut pass);
+            if pass.freed {
+                return Progress::Freed;
+            }
+        }
+    }
+
+    /// Steps values whose bytes make up at least `bytes` towards their eviction, and some to be written with them.
+    fn choose(&self, bytes: u64, pass: &Pass) -> Chosen {
+        let mut chosen = Chosen::default();
         let found = std::cell::Cell::new(0_u64);
         let mut index = sync::lock(&self.index);
         let now = index.drain(&self.touched);
         index.pick(&mut || found.get() < bytes, &mut |entry| {
-            let clean_alone = pass.failed.is_some() && !is_clean(entry);
-            if clean_alone || pass.held_outside.contains(&entry.slot) {
+            let clean_alone = pass.store_failed && !is_clean(entry);
+            if clean_alone || pass.passed_over.contains(&entry.slot) {
                 return Verdict::Skip;
             }
             let Some(eviction) = entry.word.begin_evict(entry.discardable) else {
                 return Verdict::Skip;
             };
-            // Acquire pairs with nothing: the charge was written before the entry was ordered.
-            found.set(found.get().saturating_add(entry.charged_bytes.load(Ordering::Relaxed)));
-            victims.push(Victim { entry: Arc::clone(entry), eviction });
+            found.set(found.get().saturating_add(read(&entry.charged_bytes)));
+            match eviction {
+                Eviction::Release => chosen.release.push(Arc::clone(entry)),
+                Eviction::Write => chosen.write.push(Arc::clone(entry)),
+            }
             Verdict::Take
         });
+        if let Some(last) = chosen.write.last() {
+            let last_bytes = read(&last.charged_bytes);
+            self.choose_ahead(&index, last_bytes, &mut chosen.ahead);
+        }
         drop(index);
         self.publish_clock(now);
-        victims
+        chosen
     }
 
-    fn evict_victim(&self, victim: Victim, pass: &mut Pass) {
-        let Victim { entry, eviction } = victim;
-        if is_held_outside(&entry) {
-            pass.held_outside.push(entry.slot);
-            return self.spare(&entry);
-        }
-        match eviction {
-            Eviction::Release => {
+    /// Steps the small values that are next to go, so that they are written with a victim of `bytes`.
+    fn choose_ahead(&self, index: &Index, bytes: u64, ahead: &mut Vec<Arc<Entry>>) {
+        let batch_bytes = self.batch_bytes();
+        let mut sum = bytes;
+        let mut looks = LOOKS_MAX;
+        index.peek(&mut |entry| {
+            let bytes = read(&entry.charged_bytes);
+            let small = bytes <= batch_bytes / SMALL_SHARE;
+            looks -= 1;
+            if sum.saturating_add(bytes) > batch_bytes || looks == 0 {
+                return false;
+            }
+            if small && !entry.discardable && entry.word.begin_write() {
+                sum = sum.saturating_add(bytes);
+                ahead.push(Arc::clone(entry));
+            }
+            true
+        });
+    }
+
+    /// How many bytes go into one batch.
+    fn batch_bytes(&self) -> u64 {
+        self.back.store.batch_bytes().min(self.ledger.limit() / LIMIT_SHARE)
+    }
+
+    fn evict_chosen(&self, chosen: Chosen, pass: &mut Pass) {
+        for entry in chosen.release {
+            if self.is_free(&entry, pass) {
                 let discard = !entry.word.load().on_disk();
-                if !discard {
-                    count(&self.counters.clean_evictions, 1);
-                }
+                count(&self.counters.clean_evictions, u64::from(!discard));
                 self.release(&entry, discard);
                 pass.freed = true;
             }
-            Eviction::Write if pass.failed.is_some() => self.spare(&entry),
-            Eviction::Write => match self.spill(&entry) {
-                Ok(released) => pass.freed |= released,
-                Err(error) => {
-                    let (victim, source) = (entry.id(), Box::new(error));
-                    pass.failed = Some(Error::Spill { victim, source });
-                }
-            },
+        }
+        let mut write = chosen.write;
+        write.retain(|entry| self.is_free(entry, pass));
+        let mut ahead = chosen.ahead;
+        let batch_bytes = self.batch_bytes();
+        while !write.is_empty() {
+            let rest = write.split_off(first_batch(&write, batch_bytes));
+            let with_it = if rest.is_empty() { std::mem::take(&mut ahead) } else { Vec::new() };
+            self.write_batch(&write, &with_it, pass);
+            write = rest;
+        }
+        self.keep(&ahead, 0);
+    }
+
+    /// Whether nobody outside holds a victim; one that is held is left where it was.
+    fn is_free(&self, entry: &Entry, pass: &mut Pass) -> bool {
+        let free = !is_held_outside(entry);
+        if !free {
+            pass.passed_over.push(entry.slot);
+            self.spare(entry);
+        }
+        free
+    }
+
+    /// Writes victims, and with them those that are next; then releases the victims that were written.
+    fn write_batch(&self, victims: &[Arc<Entry>], ahead: &[Arc<Entry>], pass: &mut Pass) {
+        if pass.store_failed {
+            victims.iter().for_each(|entry| self.spare(entry));
+            return self.keep(ahead, 0);
+        }
+        let all: Vec<&Entry> = victims.iter().chain(ahead).map(|entry| &**entry).collect();
+        let (written, failed) = self.write_entries(&all);
+        let (done, left) = victims.split_at(written.min(victims.len()));
+        for entry in done {
+            pass.freed |= self.end_spill(entry);
+        }
+        // The first one that is left failed; those behind it were not tried, and may be when it is passed over.
+        if let (Some(first), Some(error)) = (left.first(), failed) {
+            pass.store_failed |= matches!(error, Error::Store(_));
+            pass.passed_over.push(first.slot);
+            let (victim, source) = (first.id(), Box::new(error));
+            pass.failed.get_or_insert(Error::Spill { victim, source });
+        }
+        for entry in left {
+            entry.word.end_write(false);
+            self.restore(entry);
+        }
+        self.keep(ahead, written.saturating_sub(victims.len()));
+    }
+
+    /// Ends the writing of values that stay in memory; the first `written` of them are on disk now.
+    fn keep(&self, ahead: &[Arc<Entry>], written: usize) {
+        for (at, entry) in ahead.iter().enumerate() {
+            entry.word.end_write(at < written);
+            self.settle(entry);
+        }
+        count(&self.counters.written_ahead, written as u64);
+        if !ahead.is_empty() {
+            // A request that met them while they were written must look again.
+            self.ledger.nudge();
         }
     }
 
@@ -126,25 +241,28 @@ impl Shared {
     /// When it could not be written; it is then as it was.
     pub(crate) fn spill(&self, entry: &Entry) -> Result<bool> {
         match self.write_entry(entry) {
-            Ok(()) => {
-                count(&self.counters.spills, 1);
-                if mutant!("reference_dropped_too_early") {
-                    drop(sync::lock(&entry.cold).references.take());
-                }
-                let released = entry.word.end_spill();
-                if released {
-                    self.release(entry, false)
-                } else {
-                    self.restore(entry)
-                }
-                Ok(released)
-            }
+            Ok(()) => Ok(self.end_spill(entry)),
             Err(error) => {
                 entry.word.end_write(false);
                 self.restore(entry);
                 Err(error)
             }
         }
+    }
+
+    /// Releases a victim that was written; `false` when it was pinned or doomed meanwhile and is in memory still.
+    fn end_spill(&self, entry: &Entry) -> bool {
+        count(&self.counters.spills, 1);
+        if mutant!("reference_dropped_too_early") {
+            drop(sync::lock(&entry.cold).references.take());
+        }
+        let released = entry.word.end_spill();
+        if released {
+            self.release(entry, false);
+        } else {
+            self.restore(entry);
+        }
+        released
     }
 
     /// Asks each pinned value to tell the ledger of its last unpin; whether one has become free meanwhile.
@@ -161,6 +279,16 @@ impl Shared {
     }
 }
 
+/// How many of `victims` make up the first batch: one at least.
+fn first_batch(victims: &[Arc<Entry>], batch_bytes: u64) -> usize {
+    let mut sum = 0_u64;
+    let fits = |entry: &&Arc<Entry>| {
+        sum = sum.saturating_add(read(&entry.charged_bytes));
+        sum <= batch_bytes
+    };
+    victims.iter().take_while(fits).count().max(1)
+}
+
 fn is_clean(entry: &Entry) -> bool {
     entry.discardable || entry.word.load().on_disk()
 }
@@ -175,8 +303,50 @@ fn pinned_value(entry: &Entry) -> Option<PinnedValue> {
     let now = entry.word.load();
     matches!(now.state(), State::Resident | State::Spilling).then(|| PinnedValue {
         id: entry.id(),
-        bytes: entry.charged_bytes.load(Ordering::Relaxed),
+        bytes: read(&entry.charged_bytes),
         pins: now.pins(),
         site: entry.site(),
     })
+}
+
+/// The passes of eviction that are under way.
+#[derive(Default)]
+pub(crate) struct Passes {
+    state: Mutex<Running>,
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct Running {
+    count: usize,
+    /// How many passes have ended.
+    ended: u64,
+    waiting: usize,
+}
+
+impl Passes {
+    fn begin(&self) {
+        sync::lock(&self.state).count += 1;
+    }
+
+    /// Ends a pass; `Some` when others are under way, with what [`wait_for_one_of`](Self::wait_for_one_of) needs.
+    fn end(&self) -> Option<u64> {
+        let mut state = sync::lock(&self.state);
+        state.count -= 1;
+        state.ended += 1;
+        if state.waiting > 0 {
+            self.ended.notify_all();
+        }
+        (state.count > 0).then_some(state.ended)
+    }
+
+    /// Returns when one of the passes that were under way has ended.
+    fn wait_for_one_of(&self, others: u64) {
+        let mut state = sync::lock(&self.state);
+        state.waiting += 1;
+        while state.ended == others && state.count > 0 {
+            state = sync::wait(&self.ended, state);
+        }
+        state.waiting -= 1;
+    }
 }

@@ -31,10 +31,11 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::buffer::ALIGNMENT_MAX;
 use crate::codec::{CodecName, Format};
-use crate::error::{Error, FrameDamage, Result, StoreError, StoreErrorKind};
+use crate::error::{CodecError, Error, FrameDamage, Result, StoreError, StoreErrorKind};
 use crate::id::Id;
 use crate::sink::{Measure, Sink, Stream};
 
@@ -95,7 +96,19 @@ impl Header {
     /// The header as bytes, sealed with `checksum`.
     #[must_use]
     pub fn encode(&self, checksum: impl Fn(&[u8]) -> u64) -> Vec<u8> {
-        let mut out = Vec::with_capacity(128 + 16 * self.sections.len());
+        let mut out = Vec::with_capacity(self.header_len());
+        self.seal_into(self.content_checksum, checksum, &mut out);
+        out
+    }
+
+    /// Appends the header to `out` with `content_checksum` in its place, sealed with `checksum`.
+    pub fn seal_into(
+        &self,
+        content_checksum: u64,
+        checksum: impl Fn(&[u8]) -> u64,
+        out: &mut Vec<u8>,
+    ) {
+        let start = out.len();
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&VERSION.to_le_bytes());
         out.extend_from_slice(&le32(self.header_bytes()));
@@ -113,15 +126,19 @@ impl Header {
         out.extend_from_slice(&self.pool.to_le_bytes());
         out.extend_from_slice(&self.references.to_le_bytes());
         out.extend_from_slice(&[0; 20]);
-        out.extend_from_slice(&self.content_checksum.to_le_bytes());
+        out.extend_from_slice(&content_checksum.to_le_bytes());
         out.extend_from_slice(&[0; 8]);
         for section in &self.sections {
             out.extend_from_slice(&section.offset.to_le_bytes());
             out.extend_from_slice(&section.bytes.to_le_bytes());
         }
-        let sum = checksum(&out);
-        out[HEADER_SUM].copy_from_slice(&sum.to_le_bytes());
-        out
+        let sealed = &mut out[start..];
+        let sum = checksum(sealed);
+        sealed[HEADER_SUM].copy_from_slice(&sum.to_le_bytes());
+    }
+
+    fn header_len(&self) -> usize {
+        128 + 16 * self.sections.len()
     }
 
     /// Reads the header at the start of `bytes`, which may go on with the content.
@@ -270,6 +287,12 @@ fn le32(value: u64) -> [u8; 4] {
 /// A function that writes a value's sections into a sink; called twice, and must write the same both times.
 pub(crate) type Body<'a> = dyn Fn(&mut Sink<'_>) -> Result<()> + 'a;
 
+/// Runs a codec's code: a panic in it fails this frame alone, and leaves the store's own work whole.
+fn run(format: Format, body: &Body<'_>, sink: &mut Sink<'_>) -> Result<()> {
+    catch_unwind(AssertUnwindSafe(|| body(sink)))
+        .unwrap_or_else(|panic| Err(CodecError::panicked(format, &*panic).into()))
+}
+
 /// Where a store wants the content to go.
 pub trait Content {
     /// Takes the next bytes of the content.
@@ -299,8 +322,8 @@ impl<'a> Frame<'a> {
     ) -> Result<Measured<'a>> {
         let mut measure = Measure::default();
         let mut sink = Sink::new(&mut measure, pool);
-        body(&mut sink)?;
-        let references = sink.finish()?;
+        run(header.format, body, &mut sink)?;
+        let references = sink.finish();
         header.align = measure.align();
         header.sections = measure.sections();
         if header.sections.len() as u64 > u64::from(SECTIONS_MAX) {
@@ -335,9 +358,8 @@ impl<'a> Frame<'a> {
     pub fn write_content(&self, content: &mut dyn Content) -> Result<(), StoreError> {
         let mut stream = Stream::new(&self.header, content)?;
         let mut sink = Sink::new(&mut stream, self.header.pool);
-        let written = (self.body)(&mut sink).and_then(|()| sink.finish());
-        match written {
-            Ok(_) => stream.finish(),
+        match run(self.header.format, self.body, &mut sink) {
+            Ok(()) => stream.finish(),
             Err(error) => Err(self.keep(error)),
         }
     }

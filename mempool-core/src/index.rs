@@ -146,6 +146,14 @@ impl Index {
         });
     }
 
+    /// Shows entries in about the order of eviction while `more` says so. Changes nothing.
+    pub(crate) fn peek(&self, more: &mut dyn FnMut(&Arc<Entry>) -> bool) {
+        self.order.peek(&mut |slot| {
+            let entry = self.slots.get(slot as usize).and_then(|place| place.entry.as_ref());
+            entry.is_none_or(&mut *more)
+        });
+    }
+
     /// Every entry that is in its slot.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.slots.iter().filter_map(|slot| slot.entry.as_ref())

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::budget::{Reservation, Wait};
 use crate::builder::Builder;
-use crate::claim::FrameClaim;
+use crate::claim::{FrameClaim, Kept};
 use crate::codec::{Build, Codec, Room};
 use crate::dref::{AnyRef, DRef, References, references};
 use crate::entry::{Cold, Contents, Entry, Held, Pin};
@@ -19,7 +19,7 @@ use crate::pin::{Loaded, Pinned, PinnedOwned};
 use crate::registration::{Holder, Registered, Registration, key_of, name_of, wrong_codec};
 use crate::shared::{Place, Shared, Writing};
 use crate::sink::Sink;
-use crate::stats::{Stats, count, read};
+use crate::stats::{Stats, count};
 use crate::sync;
 use crate::word::{Eviction, State, Word};
 
@@ -292,11 +292,10 @@ impl<C: Send + Sync + 'static> Pool<C> {
             if let Some(saved) = self.save_from_memory(entry, path)? {
                 return Ok(saved);
             }
-            if entry.word.load().on_disk() {
-                let claim = sync::lock(&entry.cold).claim.clone();
-                if let Some(claim) = claim {
-                    return self.save_from_disk(&claim, path);
-                }
+            if entry.word.load().on_disk()
+                && let Some(claim) = FrameClaim::on(entry)
+            {
+                return self.save_from_disk(&claim, path);
             }
             self.shared.wait_while_busy(entry);
         }
@@ -307,20 +306,14 @@ impl<C: Send + Sync + 'static> Pool<C> {
         let Ok(pin) = Pin::<&Entry, dyn Held>::try_new(entry, |held| Ok(held))? else {
             return Ok(None);
         };
-        let writing = Writing {
-            registration,
-            id: entry.id(),
-            charged_bytes: read(&entry.charged_bytes),
-            references: sync::lock(&entry.cold).references.clone(),
-            body: &|sink| registration.mmwrite(pin.view(), sink),
-        };
-        let fingerprint = self.shared.save_frame(&writing, path)?;
+        let body = |sink: &mut Sink<'_>| registration.mmwrite(pin.view(), sink);
+        let fingerprint = self.shared.save_frame(&Writing::of(entry, &body), path)?;
         Ok(Some(FileRef::saved(path, Some(fingerprint))))
     }
 
     /// Copies the sections of a frame as they are: nothing is decoded, so nothing is charged.
     fn save_from_disk<T>(&self, claim: &FrameClaim, path: &Path) -> Result<FileRef<T>> {
-        let sections = self.shared.sections_of(claim)?;
+        let sections = self.shared.sections_of(claim.frame())?;
         let body = |sink: &mut Sink<'_>| {
             sections.iter().try_for_each(|(align, bytes)| {
                 sink.section(*align)?;
@@ -368,7 +361,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
                 if claim.registration.key() != registration.key() {
                     return Err(wrong_codec::<C, T>(&*claim.registration));
                 }
-                let held = self.shared.read_claim(claim, self.patience())?;
+                let held = self.shared.read_own(claim.frame(), self.patience())?;
                 (held, Some(Arc::clone(claim)))
             }
             On::Saved(saved) => {
@@ -453,7 +446,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
     }
 
     fn patience(&self) -> Wait {
-        Wait::for_at_most(self.shared.ledger.timeout())
+        Wait::For(self.shared.ledger.timeout())
     }
 
     fn own<'a, T>(&self, reference: &'a DRef<T>) -> Result<&'a Entry> {
@@ -537,13 +530,16 @@ impl<C: Send + Sync + 'static> Pool<C> {
         C: Codec<T>,
         T: Send + Sync + 'static,
     {
-        // The registration keeps the instance alive, so its address names it as long as it stands in the table.
+        // The registration keeps the instance alive, so its address names it as long as it stands in the list.
         let key = (Arc::as_ptr(&self.codec) as usize, key_of::<C, T>());
         let mut registrations = sync::lock(&self.shared.registrations);
-        let registration = registrations
-            .entry(key)
-            .or_insert_with(|| Arc::new(Registered::<C, T>::new(Arc::clone(&self.codec))));
-        Arc::clone(registration)
+        // A program has a few pairs of codec and type: they are looked through faster than they are hashed.
+        if let Some((_, known)) = registrations.iter().find(|(known, _)| *known == key) {
+            return Arc::clone(known);
+        }
+        let new: Arc<dyn Registration> = Arc::new(Registered::<C, T>::new(Arc::clone(&self.codec)));
+        registrations.push((key, Arc::clone(&new)));
+        new
     }
 
     fn admit<T>(&self, value: T, wait: Wait) -> Result<(Holder<C, T>, Charge), Rejected<T>>
@@ -600,7 +596,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
             discardable: options.discardable,
             registration: self.registration::<T>(),
             cold: Cold {
-                claim: None,
+                kept: Kept::No,
                 references: charge.references,
                 destructor: options.destructor,
             },
@@ -613,10 +609,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
         let word = Word::new(generation, state, state == State::Spilled);
         let entry = Arc::new(Entry::new(Arc::clone(&self.shared), slot, word, contents));
         let reference = DRef::new(AnyRef::first(Arc::clone(&entry)));
-        sync::lock(&self.shared.index).install(Arc::clone(&entry));
-        if state == State::Resident {
-            self.shared.order_newest(&entry);
-        }
+        self.shared.install(&entry, state == State::Resident);
         count(&self.shared.counters.sets, 1);
         // A close that came between the slot and the table has not seen this entry.
         if self.shared.is_closed() && !entry.word.doom().doomed() {
@@ -645,25 +638,25 @@ impl<C: Send + Sync + 'static> Pool<C> {
             references: None,
             body: &|sink| self.codec.mmwrite_value(&value, sink),
         };
-        let claim = match self.shared.write_frame(&writing) {
-            Ok(claim) => claim,
+        let written = match self.shared.write_frame(writing) {
+            Ok(written) => written,
             Err(error) => return Err(Rejected::new(value, error)),
         };
         count(&self.shared.counters.straight_to_disk, 1);
-        let references = claim.references.clone();
+        let (kept, references) = (Kept::Own(written.handle), written.references);
         let contents = Contents {
             value: None,
             charged_bytes,
             discardable: false,
             registration,
-            cold: Cold { claim: Some(claim), references, destructor: options.destructor },
+            cold: Cold { kept, references, destructor: options.destructor },
         };
         Ok(self.publish(place, State::Spilled, contents))
     }
 }
 
 fn claim_of<T>(entry: &Entry) -> Option<FileRef<T>> {
-    sync::lock(&entry.cold).claim.clone().map(FileRef::claimed)
+    FrameClaim::on(entry).map(FileRef::claimed)
 }
 
 /// What a new value is charged, and what it holds.

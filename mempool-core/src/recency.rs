@@ -45,6 +45,8 @@ pub(crate) trait Order: Send {
     fn remove(&mut self, slot: u32, stamp: u64);
     /// Offers slots in the order of eviction, each once, while `more` says that more are needed.
     fn pick(&mut self, more: &mut dyn FnMut() -> bool, offer: &mut dyn FnMut(u32) -> Verdict);
+    /// Shows slots in the order in which they would be offered now, while `more` says so. Changes nothing.
+    fn peek(&self, more: &mut dyn FnMut(u32) -> bool);
 }
 
 impl Policy {
@@ -95,6 +97,14 @@ impl Order for Stamped {
             }
             at = Some(key);
         }
+    }
+
+    fn peek(&self, more: &mut dyn FnMut(u32) -> bool) {
+        let show = |&(_, slot): &(u64, u32)| more(slot);
+        match self.newest_first {
+            false => self.entries.iter().all(show),
+            true => self.entries.iter().rev().all(show),
+        };
     }
 }
 
@@ -150,6 +160,12 @@ impl Order for Sieve {
                 self.remove(slot, 0);
             }
         }
+    }
+
+    fn peek(&self, more: &mut dyn FnMut(u32) -> bool) {
+        let from_hand = self.queue.range(self.hand..).chain(self.queue.range(..self.hand));
+        // What was visited gets a second chance, and is not next.
+        from_hand.filter(|(_, (_, visited))| !visited).all(|(_, &(slot, _))| more(slot));
     }
 }
 

@@ -62,6 +62,7 @@ impl Reclaimer {
     /// Queues `work`. Takes one short lock.
     pub(crate) fn push(&self, work: Work) {
         let mut state = sync::lock(&self.0.state);
+        let idle = state.work.is_empty();
         state.work.push_back(work);
         match state.thread {
             Thread::NotStarted if !MODELLED => {
@@ -74,7 +75,9 @@ impl Reclaimer {
                 drop(state);
                 self.drain();
             }
-            _ => self.tell(&state),
+            // Who waits for work was told of the first piece, and finds the others.
+            _ if idle => self.tell(&state),
+            _ => {}
         }
     }
 

@@ -27,12 +27,15 @@ pub(crate) trait Registration: Send + Sync {
 /// The registration of `T` with one instance of `C`.
 pub(crate) struct Registered<C, T> {
     codec: Arc<C>,
+    /// Asked for once: each load compares it, and a codec may hash a name for it.
+    format: Format,
     value: PhantomData<fn() -> T>,
 }
 
-impl<C, T> Registered<C, T> {
+impl<C: Codec<T>, T: Send + Sync + 'static> Registered<C, T> {
     pub(crate) fn new(codec: Arc<C>) -> Self {
-        Self { codec, value: PhantomData }
+        let format = codec.format();
+        Self { codec, format, value: PhantomData }
     }
 }
 
@@ -59,7 +62,7 @@ impl<C: Codec<T>, T: Send + Sync + 'static> Registration for Registered<C, T> {
     }
 
     fn format(&self) -> Format {
-        self.codec.format()
+        self.format
     }
 
     fn maps(&self) -> bool {

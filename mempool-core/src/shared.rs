@@ -4,18 +4,18 @@
 //! the steps call for, and never holds a lock while it does I/O or runs a codec.
 
 use std::any::TypeId;
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::budget::{Ledger, Wait};
 use crate::buffer::Buffer;
-use crate::claim::{Back, FrameClaim};
+use crate::claim::{Back, Kept, OwnFrame};
 use crate::codec::{Format, Room};
-use crate::dref::{References, references};
+use crate::dref::{AnyRef, References, references};
 use crate::entry::{Entry, Held};
-use crate::error::{CodecError, Error, ErrorKind, FrameDamage, Result, StoreErrorKind};
+use crate::error::{CodecError, Error, FrameDamage, Result, StoreErrorKind};
+use crate::evict::Passes;
 use crate::frame::{Body, Frame, Header, Measured, Section};
 use crate::id::Id;
 use crate::index::{Index, Touched};
@@ -23,12 +23,15 @@ use crate::parking::Parking;
 use crate::recency::{Policy, SharedLog, with_log};
 use crate::reclaim::Work;
 use crate::registration::Registration;
-use crate::sink::{Source, Trust};
+use crate::sink::{Sink, Source, Trust};
 use crate::stats::{Counters, Stats, count, read};
-use crate::store::Fingerprint;
+use crate::store::{Fingerprint, Handle};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{self, Mutex};
+use crate::sync::{self, Mutex, MutexGuard};
 use crate::word::{Snapshot, State};
+
+/// A codec instance, by its address, with a type, and what the pool keeps of the pair.
+type Known = ((usize, TypeId), Arc<dyn Registration>);
 
 /// The state of one pool.
 pub(crate) struct Shared {
@@ -43,11 +46,12 @@ pub(crate) struct Shared {
     pub(crate) back: Arc<Back>,
     pub(crate) parking: Parking,
     pub(crate) counters: Counters,
-    pub(crate) registrations: Mutex<HashMap<(usize, TypeId), Arc<dyn Registration>>>,
+    pub(crate) registrations: Mutex<Vec<Known>>,
     pub(crate) logs: Mutex<Vec<SharedLog>>,
     /// Gets of threads that have ended.
     pub(crate) past_gets: AtomicU64,
     pub(crate) closed: AtomicBool,
+    pub(crate) passes: Passes,
 }
 
 /// A slot that was claimed for a value that is on its way; dropped, it is free again.
@@ -73,6 +77,25 @@ impl Drop for Place<'_> {
     }
 }
 
+/// A frame of our own that was written, and the references that it holds.
+pub(crate) struct Written {
+    pub(crate) handle: Handle,
+    pub(crate) references: References,
+}
+
+impl<'a> Writing<'a> {
+    /// Of an entry that is in memory.
+    pub(crate) fn of(entry: &'a Entry, body: &'a Body<'a>) -> Self {
+        Self {
+            registration: &entry.registration,
+            id: entry.id(),
+            charged_bytes: read(&entry.charged_bytes),
+            references: sync::lock(&entry.cold).references.clone(),
+            body,
+        }
+    }
+}
+
 /// What a frame is written from.
 pub(crate) struct Writing<'a> {
     pub(crate) registration: &'a Arc<dyn Registration>,
@@ -93,10 +116,11 @@ impl Shared {
             back,
             parking: Parking::new(),
             counters: Counters::default(),
-            registrations: Mutex::new(HashMap::new()),
+            registrations: Mutex::new(Vec::new()),
             logs: Mutex::new(Vec::new()),
             past_gets: AtomicU64::new(0),
             closed: AtomicBool::new(false),
+            passes: Passes::default(),
         }
     }
 
@@ -172,7 +196,7 @@ impl Shared {
             }
             other => drop(other),
         }
-        drop(cold.claim);
+        cold.kept.give_up(&self.back);
         if let Some(references) = cold.references {
             reclaimer.push(Work::References(references));
         }
@@ -214,12 +238,26 @@ impl Shared {
         self.ledger.nudge();
     }
 
+    /// Puts a new entry in its slot, and if it is resident, in the order.
+    pub(crate) fn install(&self, entry: &Arc<Entry>, resident: bool) {
+        let mut index = sync::lock(&self.index);
+        index.install(Arc::clone(entry));
+        if resident {
+            self.order_newest_in(index, entry);
+        }
+    }
+
     /// Orders an entry as the most recently used, and publishes the time.
     pub(crate) fn order_newest(&self, entry: &Entry) {
-        let now = sync::lock(&self.index).order_newest(entry, &self.touched);
+        self.order_newest_in(sync::lock(&self.index), entry);
+    }
+
+    fn order_newest_in(&self, mut index: MutexGuard<'_, Index>, entry: &Entry) {
+        let now = index.order_newest(entry, &self.touched);
+        drop(index);
         self.publish_clock(now);
         // A request that looked before this entry was there must look again.
-        self.ledger.nudge();
+        self.ledger.nudge_waiting();
     }
 
     pub(crate) fn publish_clock(&self, now: u64) {
@@ -254,12 +292,23 @@ impl Shared {
 
     /// Brings a value back; the word is `Loading` by this thread's step. On success the caller holds a pin.
     pub(crate) fn load(&self, entry: &Entry, wait: Wait) -> Result<()> {
-        let claim = sync::lock(&entry.cold).claim.clone();
-        let claim = claim.expect("a spilled entry has its frame");
-        let loaded = caught(&claim.registration, || self.read_claim(&claim, wait));
+        let (handle, references) = {
+            let cold = sync::lock(&entry.cold);
+            (cold.kept.handle(), cold.references.clone())
+        };
+        let registration = &entry.registration;
+        // The entry keeps its frame while the word is `Loading`.
+        let frame = OwnFrame {
+            handle: handle.expect("a spilled entry has its frame"),
+            id: entry.id(),
+            registration,
+            charged_bytes: read(&entry.charged_bytes),
+            references: references.as_deref().map_or(&[], Vec::as_slice),
+        };
+        let loaded = caught(registration, || self.read_own(frame, wait));
         match loaded {
             Ok(held) => {
-                let mapped = claim.registration.maps();
+                let mapped = registration.maps();
                 entry.put(held);
                 entry.word.end_load(mapped);
                 count(&self.counters.loads, 1);
@@ -278,25 +327,17 @@ impl Shared {
     }
 
     /// Reads the value of a frame of our own.
-    pub(crate) fn read_claim(&self, claim: &FrameClaim, wait: Wait) -> Result<Box<dyn Held>> {
-        let registration = &claim.registration;
-        let bytes = if registration.maps() { 0 } else { claim.charged_bytes };
+    pub(crate) fn read_own(&self, own: OwnFrame<'_>, wait: Wait) -> Result<Box<dyn Held>> {
+        let bytes = if own.registration.maps() { 0 } else { own.charged_bytes };
         let mut room = self.room(bytes, wait)?;
-        let frame = self.back.store.open(&claim.handle, &mut room)?;
-        let damaged = |damage| Error::Frame { what: format!("value {}", claim.id), damage };
-        let header = self.decode_header(&frame).map_err(damaged)?;
-        check_own(&header, claim, frame.len() as u64).map_err(damaged)?;
-        let held = claim.references.as_deref().map_or(&[][..], Vec::as_slice);
-        registration.mmread(&mut Source::new(&frame, &header, held, Trust::Own), room)
+        let (frame, header) = self.open_own(&own, &mut room)?;
+        own.registration.mmread(&mut Source::new(&frame, &header, own.references, Trust::Own), room)
     }
 
     /// The sections of a frame of our own, each with an alignment that puts it where it stands.
-    pub(crate) fn sections_of(&self, claim: &FrameClaim) -> Result<Vec<(usize, Buffer)>> {
+    pub(crate) fn sections_of(&self, own: OwnFrame<'_>) -> Result<Vec<(usize, Buffer)>> {
         let mut room = self.room(0, Wait::No)?;
-        let frame = self.back.store.open(&claim.handle, &mut room)?;
-        let damaged = |damage| Error::Frame { what: format!("value {}", claim.id), damage };
-        let header = self.decode_header(&frame).map_err(damaged)?;
-        check_own(&header, claim, frame.len() as u64).map_err(damaged)?;
+        let (frame, header) = self.open_own(&own, &mut room)?;
         let mut source = Source::new(&frame, &header, &[], Trust::Own);
         let place = |section: &Section| {
             let from_content = section.offset - header.content_offset;
@@ -304,6 +345,14 @@ impl Shared {
             Ok((1_usize << shift, source.section()?))
         };
         header.sections.iter().map(place).collect()
+    }
+
+    fn open_own(&self, own: &OwnFrame<'_>, room: &mut Room) -> Result<(Buffer, Header)> {
+        let frame = self.back.store.open(&own.handle, room)?;
+        let damaged = |damage| Error::Frame { what: format!("value {}", own.id), damage };
+        let header = self.decode_header(&frame).map_err(damaged)?;
+        check_own(&header, own, self.id, frame.len() as u64).map_err(damaged)?;
+        Ok((frame, header))
     }
 
     /// Reads the value of a file that `save_to_disk` wrote.
@@ -330,21 +379,48 @@ impl Shared {
     }
 
     /// Writes a frame of our own.
-    pub(crate) fn write_frame(&self, writing: &Writing<'_>) -> Result<Arc<FrameClaim>> {
-        let Measured { frame, references: found } = self.measure(writing)?;
-        let references =
-            if found.is_empty() { writing.references.clone() } else { references(found) };
-        let handle = self.back.store.write(&frame).map_err(|error| frame_error(&frame, error));
-        let handle = handle.inspect_err(|_| count(&self.counters.failed_writes, 1))?;
-        count(&self.counters.written_bytes, frame.frame_bytes());
-        Ok(FrameClaim::new(
-            &self.back,
-            handle,
-            writing.id,
-            writing.registration,
-            writing.charged_bytes,
-            references,
-        ))
+    pub(crate) fn write_frame(&self, writing: Writing<'_>) -> Result<Written> {
+        let (mut all, failed) = self.write_frames(&[writing]);
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(all.pop().expect("a frame that has not failed is written")),
+        }
+    }
+
+    /// Writes frames of our own, in order, until one fails: those that were written, and the failure.
+    fn write_frames(&self, writings: &[Writing<'_>]) -> (Vec<Written>, Option<Error>) {
+        let mut frames = Vec::with_capacity(writings.len());
+        let mut references_found = Vec::with_capacity(writings.len());
+        let mut failed = None;
+        for writing in writings {
+            match self.measure(writing) {
+                Ok(Measured { frame, references }) => {
+                    frames.push(frame);
+                    references_found.push(references);
+                }
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        let (handles, refused) = self.back.store.write_batch(&frames);
+        if let (Some(error), Some(frame)) = (refused, frames.get(handles.len())) {
+            failed = Some(frame_error(frame, error));
+        }
+        count(&self.counters.failed_writes, u64::from(failed.is_some()));
+        let all = handles.into_iter().zip(writings).zip(references_found);
+        let written =
+            all.map(|((handle, writing), found)| self.note_written(handle, writing, found));
+        (written.collect(), failed)
+    }
+
+    fn note_written(&self, handle: Handle, writing: &Writing<'_>, found: Vec<AnyRef>) -> Written {
+        self.back.note_written(&handle);
+        count(&self.counters.written_bytes, handle.bytes);
+        // A codec that encoded while it admitted handed its references over then.
+        let held = if found.is_empty() { writing.references.clone() } else { references(found) };
+        Written { handle, references: held }
     }
 
     /// Writes a frame to a file of the user's.
@@ -376,21 +452,35 @@ impl Shared {
 
     /// Writes the value of an entry whose word is `Spilling` by this thread's step.
     pub(crate) fn write_entry(&self, entry: &Entry) -> Result<()> {
-        let registration = &entry.registration;
-        let held = entry.value_of_worker();
-        let references = sync::lock(&entry.cold).references.clone();
-        let writing = Writing {
-            registration,
-            id: entry.id(),
-            charged_bytes: entry.charged_bytes.load(Ordering::Relaxed),
-            references,
-            body: &|sink| registration.mmwrite(held, sink),
+        match self.write_entries(&[entry]).1 {
+            None => Ok(()),
+            Some(error) => Err(error),
+        }
+    }
+
+    /// Writes the values of entries whose words are `Spilling` by this thread's steps, in order, until one fails.
+    /// Answers how many were written, and what the next one failed with.
+    pub(crate) fn write_entries(&self, entries: &[&Entry]) -> (usize, Option<Error>) {
+        let body = |entry| {
+            move |sink: &mut Sink<'_>| {
+                let entry: &Entry = entry;
+                entry.registration.mmwrite(entry.value_of_worker(), sink)
+            }
         };
-        let claim = caught(registration, || self.write_frame(&writing))?;
-        let mut cold = sync::lock(&entry.cold);
-        cold.references.clone_from(&claim.references);
-        cold.claim = Some(claim);
-        Ok(())
+        let bodies: Vec<_> = entries.iter().copied().map(body).collect();
+        let writings: Vec<_> =
+            entries.iter().zip(&bodies).map(|(entry, body)| Writing::of(entry, body)).collect();
+        let (all, failed) = self.write_frames(&writings);
+        let done = all.len();
+        for (entry, Written { handle, mut references }) in entries.iter().zip(all) {
+            let mut cold = sync::lock(&entry.cold);
+            cold.kept = Kept::Own(handle);
+            std::mem::swap(&mut cold.references, &mut references);
+            // What the entry held before is let go of under no lock: it may end other values.
+            drop(cold);
+            drop(references);
+        }
+        (done, failed)
     }
 
     /// Room of `bytes` for a value that is set or loaded.
@@ -442,6 +532,7 @@ impl Shared {
             hits: gets.saturating_sub(loads),
             loads,
             spills: read(&counters.spills),
+            written_ahead: read(&counters.written_ahead),
             written_bytes: read(&counters.written_bytes),
             clean_evictions: read(&counters.clean_evictions),
             discards: read(&counters.discards),
@@ -455,17 +546,8 @@ impl Shared {
 
 /// Runs a codec's code: a panic in it fails this call alone.
 fn caught<R>(registration: &Arc<dyn Registration>, call: impl FnOnce() -> Result<R>) -> Result<R> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
-        let said = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let said = said.or_else(|| panic.downcast_ref::<String>().cloned());
-        Err(Error::Codec(CodecError {
-            kind: ErrorKind::Misuse,
-            codec: "of the user's",
-            type_name: "value",
-            source: format!("{} panicked: {}", registration.name(), said.unwrap_or_default())
-                .into(),
-        }))
-    })
+    catch_unwind(AssertUnwindSafe(call))
+        .unwrap_or_else(|panic| Err(CodecError::panicked(registration.format(), &*panic).into()))
 }
 
 /// The count of references as the header has it; `push_reference` keeps it within 32 bits.
@@ -481,17 +563,22 @@ fn frame_error(frame: &Frame<'_>, error: crate::error::StoreError) -> Error {
     }
 }
 
-fn check_own(header: &Header, claim: &FrameClaim, found: u64) -> Result<(), FrameDamage> {
+fn check_own(
+    header: &Header,
+    own: &OwnFrame<'_>,
+    pool: u64,
+    found: u64,
+) -> Result<(), FrameDamage> {
     if header.frame_bytes != found {
         return Err(FrameDamage::Length { expected: header.frame_bytes, found });
     }
-    if header.pool != claim.back.pool {
+    if header.pool != pool {
         return Err(FrameDamage::Field { field: "pool", found: header.pool });
     }
-    if header.id != claim.id && !mutant!("generation_ignored") {
-        return Err(FrameDamage::Id { expected: claim.id, found: header.id });
+    if header.id != own.id && !mutant!("generation_ignored") {
+        return Err(FrameDamage::Id { expected: own.id, found: header.id });
     }
-    check_format(header, claim.registration.format())
+    check_format(header, own.registration.format())
 }
 
 fn check_saved(

@@ -60,8 +60,8 @@ impl<'a> Sink<'a> {
         push_reference(&mut self.references, reference, self.pool)
     }
 
-    pub(crate) fn finish(self) -> Result<Vec<AnyRef>> {
-        Ok(self.references)
+    pub(crate) fn finish(self) -> Vec<AnyRef> {
+        self.references
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Stats {
     pub loads: u64,
     /// Evictions that wrote a frame first.
     pub spills: u64,
+    /// Values that were written with a victim because they were next to go; they stayed in memory until then.
+    pub written_ahead: u64,
     /// Bytes of all frames that were written by evictions, moves, copies and values larger than the limit.
     pub written_bytes: u64,
     /// Evictions that wrote nothing, because a good copy was on disk.
@@ -60,6 +62,7 @@ pub(crate) struct Counters {
     pub(crate) straight_to_disk: AtomicU64,
     pub(crate) loads: AtomicU64,
     pub(crate) spills: AtomicU64,
+    pub(crate) written_ahead: AtomicU64,
     pub(crate) written_bytes: AtomicU64,
     pub(crate) clean_evictions: AtomicU64,
     pub(crate) discards: AtomicU64,

@@ -90,6 +90,24 @@ pub trait SpillStore: Send + Sync + 'static {
     /// [`Missing`](crate::StoreErrorKind::Missing), [`Damaged`](crate::StoreErrorKind::Damaged), or as `open`.
     fn load(&self, path: &Path, room: &mut Room) -> Result<Buffer, StoreError>;
 
+    /// Writes frames in order until one fails: the handles of those that were written, and why the next one was not.
+    fn write_batch(&self, frames: &[Frame<'_>]) -> (Vec<Handle>, Option<StoreError>) {
+        let mut handles = Vec::with_capacity(frames.len());
+        for frame in frames {
+            match self.write(frame) {
+                Ok(handle) => handles.push(handle),
+                Err(error) => return (handles, Some(error)),
+            }
+        }
+        (handles, None)
+    }
+
+    /// How many bytes this store likes to write at once. A pool that has to write a small value writes others that
+    /// are next to go with it, up to so many bytes in all; 0 has each value written when it must be, by itself.
+    fn batch_bytes(&self) -> u64 {
+        0
+    }
+
     /// The checksum that this store seals frames with.
     fn checksum(&self, bytes: &[u8]) -> u64 {
         fnv1a(bytes)

@@ -38,7 +38,9 @@ enum Op {
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        10 => (0_u32..60, prop::bool::weighted(0.15))
+        8 => (0_u32..60, prop::bool::weighted(0.15))
+            .prop_map(|(percent, discardable)| Op::Set { percent, discardable }),
+        4 => (0_u32..6, prop::bool::weighted(0.15))
             .prop_map(|(percent, discardable)| Op::Set { percent, discardable }),
         1 => (60_u32..140, prop::bool::weighted(0.15))
             .prop_map(|(percent, discardable)| Op::Set { percent, discardable }),
@@ -116,6 +118,8 @@ struct Entry {
 #[derive(Clone, Debug)]
 struct Model {
     policy: Policy,
+    /// What the store likes to write at once.
+    batch: u64,
     limit: u64,
     reserved: u64,
     entries: Vec<Entry>,
@@ -125,6 +129,7 @@ struct Model {
     fail_skip: u64,
     fail_times: u64,
     spills: u64,
+    ahead: u64,
     clean: u64,
     discards: u64,
     loads: u64,
@@ -211,6 +216,41 @@ impl Model {
         victims
     }
 
+    /// Values that are written with these victims, because they are next: small ones, up to a batch.
+    fn ahead_of(&self, victims: &[usize]) -> Vec<usize> {
+        let batch = self.batch.min(self.limit / 4);
+        let dirty = |&&at: &&usize| !self.entries[at].on_disk && !self.entries[at].discardable;
+        let Some(&last) = victims.iter().rfind(dirty) else { return Vec::new() };
+        let mut order: Vec<usize> = (0..self.entries.len())
+            .filter(|&at| self.entries[at].ordered() && !victims.contains(&at))
+            .filter(|&at| self.policy != Policy::Sieve || !self.entries[at].visited)
+            .collect();
+        match self.policy {
+            Policy::Sieve => order.sort_by_key(|&at| {
+                let arrival = self.entries[at].arrival;
+                (arrival < self.hand, arrival)
+            }),
+            _ => order.sort_by_key(|&at| self.entries[at].stamp),
+        }
+        if self.policy == Policy::Mru {
+            order.reverse();
+        }
+        let mut sum = self.entries[last].charge;
+        let mut ahead = Vec::new();
+        for at in order {
+            let entry = &self.entries[at];
+            if sum + entry.charge > batch {
+                break;
+            }
+            let alive = entry.held > 0 && !entry.deleted;
+            if entry.charge <= batch / 4 && alive && !entry.on_disk && !entry.discardable {
+                sum += entry.charge;
+                ahead.push(at);
+            }
+        }
+        ahead
+    }
+
     fn evict(&mut self, bytes: u64) -> Answer {
         let mut failed = false;
         loop {
@@ -231,6 +271,7 @@ impl Model {
                 return if failed { Answer::Spill } else { Answer::NoRoom };
             }
             let mut freed = false;
+            let ahead = self.ahead_of(&victims);
             for at in victims {
                 let (on_disk, discardable) =
                     (self.entries[at].on_disk, self.entries[at].discardable);
@@ -253,6 +294,13 @@ impl Model {
                     failed = true;
                     self.arrive(at);
                 }
+            }
+            for at in ahead {
+                if failed || !self.write() {
+                    break;
+                }
+                self.ahead += 1;
+                self.entries[at].on_disk = true;
             }
             if freed {
                 return Answer::Done;
@@ -406,16 +454,17 @@ fn byte(at: usize, len: usize) -> u8 {
 }
 
 impl Pair {
-    fn new(policy: Policy, base: u64) -> Self {
+    fn new(policy: Policy, base: u64, batch: u64) -> Self {
         let switch = Switch::new();
         let pool = PoolOptions::new()
             .memory_limit(base)
             .policy(policy)
             .room_timeout(Duration::ZERO)
-            .store(FaultyStore::new(MemoryStore::new(), &switch))
+            .store(FaultyStore::new(MemoryStore::new(), &switch).batching(batch))
             .open(Blob);
         let model = Model {
             policy,
+            batch,
             limit: base,
             reserved: 0,
             entries: Vec::new(),
@@ -425,6 +474,7 @@ impl Pair {
             fail_skip: 0,
             fail_times: 0,
             spills: 0,
+            ahead: 0,
             clean: 0,
             discards: 0,
             loads: 0,
@@ -600,8 +650,9 @@ impl Pair {
         prop_assert_eq!(stats.limit_bytes, model.limit);
         prop_assert_eq!(stats.used_bytes, model.used());
         prop_assert!(stats.used_bytes <= stats.limit_bytes);
-        let counters = (stats.spills, stats.clean_evictions, stats.discards, stats.loads);
-        prop_assert_eq!(counters, (model.spills, model.clean, model.discards, model.loads));
+        prop_assert_eq!((stats.spills, stats.written_ahead), (model.spills, model.ahead));
+        let counters = (stats.clean_evictions, stats.discards, stats.loads);
+        prop_assert_eq!(counters, (model.clean, model.discards, model.loads));
         let mut whole = model.reserved;
         for (at, references) in self.held.iter().enumerate() {
             let (Some(reference), entry) = (references.first(), &model.entries[at]) else {
@@ -623,7 +674,8 @@ impl Pair {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<(u64, u64), TestCaseError> {
+    /// Operations, how many of them under pressure, and values that were written ahead.
+    fn finish(mut self) -> Result<[u64; 3], TestCaseError> {
         self.guards.clear();
         self.held.clear();
         self.files.clear();
@@ -632,7 +684,7 @@ impl Pair {
         let stats = self.pool.stats();
         prop_assert_eq!((stats.used_bytes, stats.values), (0, 0));
         prop_assert_eq!((stats.live_disk_bytes, stats.store.live_bytes), (0, 0));
-        Ok((self.steps, self.pressed))
+        Ok([self.steps, self.pressed, self.model.ahead])
     }
 }
 
@@ -653,20 +705,23 @@ fn conformance() {
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed());
     let mut runner = TestRunner::new_with_rng(config, rng);
     let policy = prop_oneof![Just(Policy::Lru), Just(Policy::Mru), Just(Policy::Sieve)];
-    let sequence = (policy, 4096_u64..65_536, prop::collection::vec(op(), 10..60));
-    let totals = std::cell::Cell::new((0, 0));
-    let outcome = runner.run(&sequence, |(policy, base, ops)| {
-        let mut pair = Pair::new(policy, base);
+    let batch = prop_oneof![Just(0_u64), 1_u64..20_000];
+    let sequence = (policy, 4096_u64..65_536, batch, prop::collection::vec(op(), 10..60));
+    let totals = std::cell::Cell::new([0; 3]);
+    let outcome = runner.run(&sequence, |(policy, base, batch, ops)| {
+        let mut pair = Pair::new(policy, base, batch);
         ops.iter().try_for_each(|op| pair.step(op))?;
-        let (steps, pressed) = pair.finish()?;
-        let (all, under) = totals.get();
-        totals.set((all + steps, under + pressed));
+        let (sums, more) = (totals.get(), pair.finish()?);
+        totals.set(std::array::from_fn(|at| sums[at] + more[at]));
         Ok(())
     });
     if let Err(failure) = outcome {
         panic!("{failure}");
     }
-    let (steps, pressed) = totals.get();
-    println!("{cases} sequences, {steps} operations, {pressed} under pressure");
+    let [steps, pressed, ahead] = totals.get();
+    println!(
+        "{cases} sequences, {steps} operations, {pressed} under pressure; {ahead} values written ahead"
+    );
+    assert!(ahead > 0, "some stores write in batches");
     assert!(pressed * 2 > steps, "more than half of the operations meet pressure");
 }

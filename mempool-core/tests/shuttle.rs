@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use mempool_core::{Blob, Buffer, DRef, Error, Pool, PoolOptions, SetOptions, Wait};
+use mempool_core::testing::{FaultyStore, Switch};
+use mempool_core::{Blob, Buffer, DRef, Error, MemoryStore, Pool, PoolOptions, SetOptions, Wait};
 use shuttle::thread;
 
 const VALUE: usize = 64;
@@ -138,6 +139,33 @@ fn move_and_copy_beside_get() {
         ]);
         assert!(pool.is_on_disk(&one));
         drop(one);
+        assert_empty(&pool);
+    });
+}
+
+/// Values that are written ahead of their turn are read, deleted and dropped while they are written.
+#[test]
+fn writing_ahead_beside_get_delete_and_drop() {
+    check(|| {
+        let store = FaultyStore::new(MemoryStore::new(), &Switch::new()).batching(1 << 20);
+        let pool = PoolOptions::new()
+            .memory_limit(16 * charge())
+            .room_timeout(Duration::ZERO)
+            .store(store)
+            .open(Blob);
+        let mut all: Vec<_> = (0..16).map(|byte| set(&pool, byte)).collect();
+        let (one, two, three) = (all[1].clone(), all.remove(2), all.remove(2));
+        let (a, b, c) = (pool.clone(), pool.clone(), pool.clone());
+        together(vec![
+            Box::new(move || drop((set(&a, 20), set(&a, 21)))),
+            Box::new(move || is(&b, &one, 1)),
+            Box::new(move || {
+                drop(two);
+                c.delete(&three).unwrap();
+            }),
+        ]);
+        is(&pool, &all[1], 1);
+        drop(all);
         assert_empty(&pool);
     });
 }

@@ -403,6 +403,105 @@ fn a_failed_write_goes_to_the_caller_and_loses_nothing() {
     }
 }
 
+/// A pool with room for forty values, whose store likes batches of a quarter of that.
+fn batching(switch: &Switch) -> Pool<Blob> {
+    let store = FaultyStore::new(MemoryStore::new(), switch).batching(10 * charge());
+    options().memory_limit(40 * charge()).store(store).open(Blob)
+}
+
+#[test]
+fn values_that_are_next_are_written_with_a_victim_and_stay() {
+    let switch = Switch::new();
+    let pool = batching(&switch);
+    let all = fill(&pool, 40);
+    let _one_more = pool.set(value(99)).unwrap();
+    let on_disk = all.iter().take_while(|one| pool.is_on_disk(one)).count();
+    assert_eq!(on_disk, 10, "the victim and those that are next");
+    assert_eq!(in_memory(&pool, &all[..3]), [false, true, true], "only the victim is gone");
+    assert_eq!((pool.stats().spills, pool.stats().written_ahead), (1, 9));
+    let more = fill(&pool, 9);
+    assert_eq!(pool.stats().clean_evictions, 9, "those that follow go for free");
+    assert_eq!(pool.stats().spills, 1);
+    drop((all, more, _one_more));
+    assert_empty(&pool);
+}
+
+#[test]
+fn a_batch_that_fails_halfway_keeps_what_was_written_and_loses_nothing() {
+    for k in 0..10 {
+        let switch = Switch::new();
+        let pool = batching(&switch);
+        let all = fill(&pool, 40);
+        switch.fail(Call::Write, k, u64::MAX, StoreErrorKind::Full);
+        let outcome = pool.set(value(99));
+        assert_eq!(outcome.is_ok(), k > 0, "the victim's own write decides");
+        assert_eq!(all.iter().filter(|one| pool.is_on_disk(one)).count() as u64, k);
+        for (n, one) in (0..).zip(&all) {
+            assert_eq!(pool.get(one).unwrap()[..], value(n)[..]);
+        }
+        switch.heal();
+        drop((outcome, all));
+        assert_empty(&pool);
+    }
+}
+
+/// Keeps bytes as [`Blob`] does, and panics when it is to write a value of thirteens.
+struct Superstitious;
+
+impl Codec<Vec<u8>> for Superstitious {
+    type Resident = Buffer;
+    type View = Buffer;
+
+    fn format(&self) -> Format {
+        Format { codec: CodecName::new("superstitious"), type_tag: 3, pointer_width: 0 }
+    }
+
+    fn size_hint(&self, value: &Vec<u8>) -> Result<u64> {
+        Blob.size_hint(value)
+    }
+
+    fn admit(&self, value: Vec<u8>, room: &mut Room) -> Result<Buffer, Rejected<Vec<u8>>> {
+        Blob.admit(value, room)
+    }
+
+    fn view<'a>(&self, resident: &'a Buffer) -> &'a Buffer {
+        resident
+    }
+
+    fn mmwrite(&self, resident: &Buffer, sink: &mut Sink<'_>) -> Result<()> {
+        assert_ne!(resident[0], 13, "an unlucky value");
+        Blob.mmwrite(resident, sink)
+    }
+
+    fn mmwrite_value(&self, value: &Vec<u8>, sink: &mut Sink<'_>) -> Result<()> {
+        Blob.mmwrite_value(value, sink)
+    }
+
+    fn mmread(&self, source: &mut Source<'_>, room: &mut Room) -> Result<Buffer> {
+        Codec::<Vec<u8>>::mmread(&Blob, source, room)
+    }
+}
+
+#[test]
+fn a_value_that_its_codec_cannot_write_is_passed_over() {
+    let pool = options().open(Superstitious);
+    let unlucky = pool.set(value(13)).unwrap();
+    let others: Vec<_> = (0..3).map(|n| pool.set(value(n)).unwrap()).collect();
+    let more = pool.set(value(9)).expect("the next one goes instead");
+    assert!(pool.is_in_memory(&unlucky) && !pool.is_in_memory(&others[0]));
+    assert_eq!(pool.get(&unlucky).unwrap()[0], 13);
+    let error = pool.move_to_disk(&unlucky).unwrap_err();
+    assert!(error.to_string().contains("an unlucky value"), "{error}");
+    drop((others, more));
+    pool.quiesce();
+    let pins = pool.reserve(3 * charge()).unwrap();
+    let rejected = pool.set(value(1)).unwrap_err();
+    assert!(rejected.error.to_string().contains("could not be written"), "{}", rejected.error);
+    drop((pins, unlucky));
+    pool.quiesce();
+    assert_eq!(pool.stats().used_bytes, 0);
+}
+
 #[test]
 fn a_place_that_was_given_anew_is_an_error_and_never_another_value() {
     let switch = Switch::new();

@@ -1,5 +1,6 @@
 //! `FaultyDisk`: a disk whose calls fail when a test says so.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -59,6 +60,7 @@ pub struct FaultyDisk(Arc<Mutex<Armed>>);
 struct Armed {
     fault: Option<(DiskCall, u64, u64, DiskFault)>,
     failed: u64,
+    calls: HashMap<DiskCall, u64>,
 }
 
 impl FaultyDisk {
@@ -84,12 +86,19 @@ impl FaultyDisk {
         self.lock().failed
     }
 
+    /// How many calls of that kind there were.
+    #[must_use]
+    pub fn calls(&self, call: DiskCall) -> u64 {
+        self.lock().calls.get(&call).copied().unwrap_or_default()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Armed> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn due(&self, call: DiskCall) -> Option<DiskFault> {
         let mut armed = self.lock();
+        *armed.calls.entry(call).or_default() += 1;
         let (_, skip, times, fault) = armed.fault.as_mut().filter(|fault| fault.0 == call)?;
         if *skip > 0 {
             *skip -= 1;

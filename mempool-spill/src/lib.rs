@@ -44,6 +44,7 @@ macro_rules! mutant {
     }};
 }
 
+mod checksum;
 mod disk;
 mod error;
 #[cfg(feature = "testing")]

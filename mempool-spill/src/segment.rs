@@ -37,6 +37,15 @@ pub(crate) struct Places {
     live: u64,
 }
 
+/// What is asked of a shared segment: room for a few frames, one behind the other.
+#[derive(Debug)]
+pub(crate) struct Extent<'a> {
+    pub(crate) bytes: u64,
+    pub(crate) align: u64,
+    /// Where each frame starts from the start of the extent, and how long it is.
+    pub(crate) frames: &'a [(u64, u64)],
+}
+
 /// The distance of places, and the least alignment of a frame.
 pub(crate) const PLACE: u64 = 64;
 
@@ -46,15 +55,17 @@ impl Places {
         Self { bits: vec![0; words], end: 0, capacity, live: 0 }
     }
 
-    /// A place for `bytes` at a multiple of `align`, if there is room at the end.
-    pub(crate) fn take(&mut self, bytes: u64, align: u64) -> Option<u64> {
-        let offset = self.end.checked_next_multiple_of(align.max(PLACE))?;
-        let end = offset.checked_add(bytes).filter(|&end| end <= self.capacity)?;
+    /// Where `extent` starts, if there is room for it at the end.
+    pub(crate) fn take(&mut self, extent: &Extent<'_>) -> Option<u64> {
+        let offset = self.end.checked_next_multiple_of(extent.align.max(PLACE))?;
+        let end = offset.checked_add(extent.bytes).filter(|&end| end <= self.capacity)?;
         self.end = end;
-        self.live += 1;
-        let (word, bit) = place_of(offset);
-        if let Some(word) = self.bits.get_mut(word) {
-            *word |= bit;
+        for (start, _) in extent.frames {
+            let (word, bit) = place_of(offset.saturating_add(*start));
+            if let Some(word) = self.bits.get_mut(word) {
+                *word |= bit;
+                self.live += 1;
+            }
         }
         Some(offset)
     }

@@ -1,6 +1,6 @@
 //! `SpillStorage`: the store of one session. It sees frames and files, never types.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -12,14 +12,14 @@ use mempool_core::{
     SpillStore, StoreError, StoreUsage,
 };
 use rustix::fs::{Mode, OFlags};
-use xxhash_rust::xxh3::xxh3_64;
 
+use crate::checksum::xxh3_64;
 use crate::disk::{Disk, RealDisk, write_all_at};
 use crate::error::SpillError;
 use crate::quota::{FileBytes, Quota};
-use crate::segment::{Places, Segment};
+use crate::segment::{Extent, Places, Segment};
 use crate::session::{Session, Swept, open_user_file};
-use crate::writer::{gather_frame, write_frame};
+use crate::writer::{Batch, Target, write_frame};
 
 /// How much of a frame of our own is checked when it is opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,7 +100,8 @@ impl SpillOptions {
         let (session, swept) = Session::open(&self.directory)?;
         let quota = Quota::new(session.path().to_path_buf(), self.disk_limit);
         let state = Mutex::new(State::default());
-        Ok(SpillStorage { session, swept, quota, state, growing: Mutex::new(()), options: self })
+        let (growing, batches) = (Mutex::new(()), Mutex::new(Vec::new()));
+        Ok(SpillStorage { session, swept, quota, state, growing, batches, options: self })
     }
 }
 
@@ -127,11 +128,13 @@ pub struct SpillStorage {
     state: Mutex<State>,
     /// Held while a shared segment is made, so that one is made at a time. Nobody reads under it.
     growing: Mutex<()>,
+    /// The memory of batches, as many as threads have written at once.
+    batches: Mutex<Vec<Batch>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    segments: HashMap<u64, Slot>,
+    segments: BTreeMap<u64, Slot>,
     /// The shared segment that is being filled.
     filling: Option<u64>,
     next_segment: u64,
@@ -146,23 +149,34 @@ struct Slot {
     places: Option<Places>,
 }
 
-/// A place that was taken for a small frame; given back unless the frame is published.
-struct Place<'a> {
+/// Places that were taken for small frames; given back unless the frames are published.
+struct Run<'a> {
     store: &'a SpillStorage,
     segment: Arc<Segment>,
-    handle: Handle,
-    published: bool,
+    /// Where the run starts in its segment.
+    offset: u64,
+    handles: Vec<Handle>,
 }
 
-impl Drop for Place<'_> {
+impl Run<'_> {
+    /// The frames are written: their places are theirs.
+    fn publish(mut self) -> Vec<Handle> {
+        let handles = std::mem::take(&mut self.handles);
+        self.store.lock().live_bytes += handles.iter().map(|handle| handle.bytes).sum::<u64>();
+        handles
+    }
+}
+
+impl Drop for Run<'_> {
     fn drop(&mut self) {
-        if !self.published {
-            self.store.give_back(&self.handle);
-        }
+        self.handles.iter().for_each(|handle| self.store.give_back(handle));
     }
 }
 
 impl SpillStorage {
+    /// What is written at once: many small values cost one call, and what is gathered still lies in the cache.
+    const BATCH_BYTES: u64 = 256 << 10;
+
     /// The session's directory.
     #[must_use]
     pub fn session_path(&self) -> &Path {
@@ -226,7 +240,7 @@ impl SpillStorage {
     fn write_large(&self, frame: &Frame<'_>) -> Result<Handle, StoreError> {
         let bytes = frame.frame_bytes();
         let (number, segment) = self.new_segment(bytes)?;
-        if let Err(error) = write_frame(self.disk(), &segment.file, &segment.path, frame) {
+        if let Err(error) = write_frame(&self.target(&segment, 0), frame) {
             self.unlink(&segment);
             return Err(error);
         }
@@ -236,26 +250,41 @@ impl SpillStorage {
         Ok(Handle { segment: number, offset: 0, bytes })
     }
 
-    fn write_small(&self, frame: &Frame<'_>) -> Result<Handle, StoreError> {
-        let bytes = gather_frame(frame)?;
-        let align = u64::from(frame.header().align);
-        let mut place = self.take_place(bytes.len() as u64, align)?;
-        let Handle { offset, .. } = place.handle;
-        write_all_at(self.disk(), &place.segment.file, &bytes, offset)
-            .map_err(|e| SpillError::io_at("write", &place.segment.path, offset, e))?;
-        place.published = true;
-        self.lock().live_bytes += place.handle.bytes;
-        Ok(place.handle)
+    fn target<'a>(&'a self, segment: &'a Segment, offset: u64) -> Target<'a> {
+        Target { disk: self.disk(), file: &segment.file, path: &segment.path, offset }
     }
 
-    /// A place in the shared segment that is being filled, or in a new one.
-    fn take_place(&self, bytes: u64, align: u64) -> Result<Place<'_>, SpillError> {
-        if let Some(place) = self.place_in_filling(bytes, align)? {
-            return Ok(place);
+    /// Streams a frame that is too large to be gathered to a place in a shared segment.
+    fn write_shared(&self, frame: &Frame<'_>) -> Result<Handle, StoreError> {
+        let (bytes, align) = (frame.frame_bytes(), u64::from(frame.header().align));
+        let run = self.take_run(&Extent { bytes, align, frames: &[(0, bytes)] })?;
+        write_frame(&self.target(&run.segment, run.offset), frame)?;
+        Ok(run.publish()[0])
+    }
+
+    /// Writes small frames with one call; all of them or none.
+    fn write_small(&self, frames: &[Frame<'_>]) -> Result<Vec<Handle>, StoreError> {
+        let mut batch = self.batches.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let batch = batch.get_or_insert_default();
+        batch.clear();
+        frames.iter().try_for_each(|frame| batch.push(frame))?;
+        batch.round_to_pages();
+        let run = self.take_run(&batch.extent())?;
+        write_all_at(self.disk(), &run.segment.file, batch.bytes(), run.offset)
+            .map_err(|e| SpillError::io_at("write", &run.segment.path, run.offset, e))?;
+        let handles = run.publish();
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner).push(std::mem::take(batch));
+        Ok(handles)
+    }
+
+    /// Room in the shared segment that is being filled, or in a new one.
+    fn take_run(&self, extent: &Extent<'_>) -> Result<Run<'_>, SpillError> {
+        if let Some(run) = self.run_in_filling(extent)? {
+            return Ok(run);
         }
         let _growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(place) = self.place_in_filling(bytes, align)? {
-            return Ok(place);
+        if let Some(run) = self.run_in_filling(extent)? {
+            return Ok(run);
         }
         let (number, segment) = self.new_segment(self.options.segment_bytes)?;
         let places = Places::new(segment.bytes.bytes());
@@ -269,10 +298,10 @@ impl SpillStorage {
         if let Some(retired) = retired {
             self.unlink(&retired);
         }
-        self.place_in_filling(bytes, align)?.ok_or_else(|| self.closed())
+        self.run_in_filling(extent)?.ok_or_else(|| self.closed())
     }
 
-    fn place_in_filling(&self, bytes: u64, align: u64) -> Result<Option<Place<'_>>, SpillError> {
+    fn run_in_filling(&self, extent: &Extent<'_>) -> Result<Option<Run<'_>>, SpillError> {
         let mut state = self.lock();
         if state.closed {
             return Err(self.closed());
@@ -280,12 +309,17 @@ impl SpillStorage {
         let Some(number) = state.filling else { return Ok(None) };
         let Some(slot) = state.segments.get_mut(&number) else { return Ok(None) };
         let segment = Arc::clone(&slot.segment);
-        let offset = slot.places.as_mut().and_then(|places| places.take(bytes, align));
-        Ok(offset.map(|offset| Place {
+        let offset = slot.places.as_mut().and_then(|places| places.take(extent));
+        let handle = |offset: u64, &(start, bytes): &(u64, u64)| Handle {
+            segment: number,
+            offset: offset.saturating_add(start),
+            bytes,
+        };
+        Ok(offset.map(|offset| Run {
             store: self,
             segment,
-            handle: Handle { segment: number, offset, bytes },
-            published: false,
+            offset,
+            handles: extent.frames.iter().map(|frame| handle(offset, frame)).collect(),
         }))
     }
 
@@ -304,6 +338,20 @@ impl SpillStorage {
         if let Some(gone) = gone {
             self.unlink(&gone);
         }
+    }
+
+    /// Writes frames that may stand in one batch: together, or where that fails each by itself, until one fails.
+    fn write_run(&self, run: &[Frame<'_>], handles: &mut Vec<Handle>) -> Result<(), StoreError> {
+        if let [_, _, ..] = run
+            && let Ok(written) = self.write_small(run)
+        {
+            handles.extend(written);
+            return Ok(());
+        }
+        for frame in run {
+            handles.push(self.write(frame)?);
+        }
+        Ok(())
     }
 
     /// The segment of a frame, and whether it is a shared one.
@@ -330,6 +378,9 @@ impl SpillStorage {
     }
 
     fn open_frame(&self, handle: &Handle, room: &mut Room) -> Result<Buffer, StoreError> {
+        if let Some(frame) = self.frame_in_map(handle) {
+            return Ok(frame);
+        }
         let (segment, shared) = self.segment(handle)?;
         let mapped = if shared {
             self.shared_map(&segment)?.and_then(|map| slice(&map, handle))
@@ -340,6 +391,13 @@ impl SpillStorage {
             Some(frame) => Ok(frame),
             None => self.read_frame(&segment, handle, room),
         }
+    }
+
+    /// A frame of a shared segment that is mapped already: the usual way of a small value.
+    fn frame_in_map(&self, handle: &Handle) -> Option<Buffer> {
+        let state = self.lock();
+        let segment = &state.segments.get(&handle.segment)?.segment;
+        slice(segment.map.get()?, handle)
     }
 
     fn shared_map(&self, segment: &Segment) -> Result<Option<Buffer>, SpillError> {
@@ -430,7 +488,7 @@ impl SpillStorage {
 
     /// Writes a frame to a new file beside `path`, makes it durable, then puts it in the place of what is there.
     fn save_frame(&self, frame: &Frame<'_>, path: &Path) -> Result<Fingerprint, StoreError> {
-        let (directory, name) = self.target(path)?;
+        let (directory, name) = self.parent_of(path)?;
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         let dir = rustix::fs::open(&directory, flags, Mode::empty());
         let dir = File::from(dir.map_err(|e| SpillError::io("open", &directory, e))?);
@@ -442,7 +500,8 @@ impl SpillStorage {
         let temporary = format!(".mempool-save-{}-{number}", std::process::id());
         let file = self.disk().create(dir.as_fd(), &temporary);
         let file = file.map_err(|e| SpillError::io("create", &directory.join(&temporary), e))?;
-        let written = write_frame(self.disk(), &file, path, frame).and_then(|header| {
+        let target = Target { disk: self.disk(), file: &file, path, offset: 0 };
+        let written = write_frame(&target, frame).and_then(|header| {
             // A sync that failed is never tried again: the kernel may have forgotten what was lost. The file goes.
             self.disk().sync(&file).map_err(|e| SpillError::io("sync", path, e))?;
             self.disk()
@@ -457,7 +516,8 @@ impl SpillStorage {
         Ok(Fingerprint { bytes: frame.frame_bytes(), ..Fingerprint::of(&header) })
     }
 
-    fn target(&self, path: &Path) -> Result<(PathBuf, PathBuf), SpillError> {
+    /// The directory of a file of the user's, and its name there.
+    fn parent_of(&self, path: &Path) -> Result<(PathBuf, PathBuf), SpillError> {
         let invalid = || SpillError::NotRegular { path: path.to_path_buf() };
         let name = path.file_name().map(PathBuf::from).ok_or_else(invalid)?;
         let parent = match path.parent() {
@@ -505,10 +565,30 @@ impl AsRef<[u8]> for Adopted {
 
 impl SpillStore for SpillStorage {
     fn write(&self, frame: &Frame<'_>) -> Result<Handle, StoreError> {
-        match frame.frame_bytes() >= self.options.own_segment_bytes {
-            true => self.write_large(frame),
-            false => self.write_small(frame),
+        match frame.frame_bytes() {
+            own if own >= self.options.own_segment_bytes => self.write_large(frame),
+            small if small <= Self::BATCH_BYTES => {
+                Ok(self.write_small(std::slice::from_ref(frame))?[0])
+            }
+            _ => self.write_shared(frame),
         }
+    }
+
+    fn write_batch(&self, frames: &[Frame<'_>]) -> (Vec<Handle>, Option<StoreError>) {
+        let bound = Self::BATCH_BYTES.min(self.options.own_segment_bytes.saturating_sub(1));
+        let small = |frame: &Frame<'_>| frame.frame_bytes() <= bound;
+        let mut handles = Vec::with_capacity(frames.len());
+        for run in frames.chunk_by(|a, b| small(a) && small(b)) {
+            match self.write_run(run, &mut handles) {
+                Ok(()) => {}
+                Err(error) => return (handles, Some(error)),
+            }
+        }
+        (handles, None)
+    }
+
+    fn batch_bytes(&self) -> u64 {
+        Self::BATCH_BYTES
     }
 
     fn open(&self, handle: &Handle, room: &mut Room) -> Result<Buffer, StoreError> {

@@ -3,103 +3,179 @@
 use std::fs::File;
 use std::path::Path;
 
-use mempool_core::{Content, Frame, Header, StoreError};
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use mempool_core::{Content, Frame, StoreError};
 
+use crate::checksum::{Running, xxh3_64};
 use crate::disk::{Disk, write_all_at};
 use crate::error::SpillError;
+use crate::segment::{Extent, PLACE};
 
-/// What is written at once: large enough to cost few calls, small enough to be hashed while it is in the cache.
+/// What is written at once, between multiples of itself in the file: large enough to cost few calls, and aligned so that
+/// the page cache holds pieces as large, which are mapped with few faults; small enough to be copied while what was
+/// hashed a moment ago is still in the processor's cache.
 const CHUNK: usize = 256 << 10;
 
-/// Writes `frame` at the start of `file`; answers its header's bytes.
-pub(crate) fn write_frame(
-    disk: &dyn Disk,
-    file: &File,
-    path: &Path,
-    frame: &Frame<'_>,
-) -> Result<Vec<u8>, StoreError> {
+/// A place in a file, for one frame.
+pub(crate) struct Target<'a> {
+    pub(crate) disk: &'a dyn Disk,
+    pub(crate) file: &'a File,
+    pub(crate) path: &'a Path,
+    pub(crate) offset: u64,
+}
+
+impl Target<'_> {
+    fn write(&self, bytes: &[u8], at: u64) -> Result<(), SpillError> {
+        write_all_at(self.disk, self.file, bytes, at)
+            .map_err(|e| SpillError::io_at("write", self.path, at, e))
+    }
+}
+
+/// Writes `frame` to its place; answers its header's bytes.
+pub(crate) fn write_frame(target: &Target<'_>, frame: &Frame<'_>) -> Result<Vec<u8>, StoreError> {
     let header = frame.header();
-    let mut content = FileContent {
-        disk,
-        file,
-        path,
-        at: header.header_bytes(),
-        hash: Xxh3::new(),
-        buffer: Vec::new(),
-    };
+    let at = target.offset.saturating_add(header.header_bytes());
+    let mut content = FileContent { target, at, hash: Running::new(), gathered: Vec::new() };
     frame.write_content(&mut content)?;
     let content_checksum = content.finish()?;
-    let sealed = Header { content_checksum, ..header.clone() }.encode(xxh3_64);
-    write_all_at(disk, file, &sealed, 0).map_err(|e| SpillError::io("write", path, e))?;
+    let mut sealed = Vec::new();
+    header.seal_into(content_checksum, xxh3_64, &mut sealed);
+    target.write(&sealed, target.offset)?;
     Ok(sealed)
 }
 
-/// The whole frame as bytes, for one write: what a small value takes.
-pub(crate) fn gather_frame(frame: &Frame<'_>) -> Result<Vec<u8>, StoreError> {
-    let header = frame.header();
-    let capacity = usize::try_from(header.frame_bytes).unwrap_or_default();
-    let header_len = usize::try_from(header.header_bytes()).unwrap_or_default();
-    let mut bytes = Vec::with_capacity(capacity);
-    bytes.resize(header_len, 0);
-    let mut gather = Gather(bytes);
-    frame.write_content(&mut gather)?;
-    let mut bytes = gather.0;
-    let (head, content) = bytes.split_at_mut(header_len);
-    let sealed = Header { content_checksum: xxh3_64(content), ..header.clone() };
-    head.copy_from_slice(&sealed.encode(xxh3_64));
-    Ok(bytes)
+/// Small frames that stand one behind the other, for one write.
+///
+/// The memory is used again from batch to batch: what is hashed and written was touched a moment ago, and lies in the
+/// cache.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    bytes: Vec<u8>,
+    header: Vec<u8>,
+    /// Where each frame starts, and how long it is.
+    frames: Vec<(u64, u64)>,
+    align: u64,
 }
 
-struct Gather(Vec<u8>);
+impl Batch {
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.frames.clear();
+        self.align = PLACE;
+    }
 
-impl Content for Gather {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What the batch asks of a segment.
+    pub(crate) fn extent(&self) -> Extent<'_> {
+        Extent { bytes: self.bytes.len() as u64, align: self.align, frames: &self.frames }
+    }
+
+    /// Adds a frame. The batch is as it was when that fails.
+    pub(crate) fn push(&mut self, frame: &Frame<'_>) -> Result<(), StoreError> {
+        let before = self.bytes.len();
+        let pushed = self.gather(frame);
+        if pushed.is_err() {
+            self.bytes.truncate(before);
+        }
+        pushed
+    }
+
+    fn gather(&mut self, frame: &Frame<'_>) -> Result<(), StoreError> {
+        let header = frame.header();
+        let align = u64::from(header.align).max(PLACE);
+        let start = to_usize((self.bytes.len() as u64).next_multiple_of(align));
+        let header_len = to_usize(header.header_bytes());
+        self.bytes.resize(start.saturating_add(header_len), 0);
+        frame.write_content(&mut Gather(&mut self.bytes))?;
+        let (head, content) = self.bytes.split_at_mut(start.saturating_add(header_len));
+        self.header.clear();
+        header.seal_into(xxh3_64(content), xxh3_64, &mut self.header);
+        head[start..].copy_from_slice(&self.header);
+        self.frames.push((start as u64, frame.frame_bytes()));
+        self.align = self.align.max(align);
+        Ok(())
+    }
+
+    /// Ends a large batch at a page, so that the kernel has no part of a page to look after.
+    pub(crate) fn round_to_pages(&mut self) {
+        if self.bytes.len() >= PAGES_WORTH {
+            self.bytes.resize(self.bytes.len().next_multiple_of(PAGE), 0);
+            self.align = self.align.max(PAGE as u64);
+        }
+    }
+}
+
+const PAGE: usize = 4096;
+
+/// From this size on a page more or less is a small part of a batch.
+const PAGES_WORTH: usize = 16 * PAGE;
+
+/// Sizes of frames that are smaller than a segment fit.
+fn to_usize(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+struct Gather<'a>(&'a mut Vec<u8>);
+
+impl Content for Gather<'_> {
     fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         self.0.extend_from_slice(bytes);
         Ok(())
     }
 }
 
-/// Buffers what is small; what is large goes to the file from where it lies.
+/// Cuts bytes that go to `at` in a file at the multiples of a chunk there.
+fn chunks(mut bytes: &[u8], mut at: u64) -> impl Iterator<Item = (&[u8], u64)> {
+    std::iter::from_fn(move || {
+        let room = CHUNK - to_usize(at % CHUNK as u64);
+        let (chunk, behind) = bytes.split_at(room.min(bytes.len()));
+        let from = at;
+        bytes = behind;
+        at = at.saturating_add(chunk.len() as u64);
+        (!chunk.is_empty()).then_some((chunk, from))
+    })
+}
+
+/// Gathers what is small; what is large goes to the file from where it lies.
 struct FileContent<'a> {
-    disk: &'a dyn Disk,
-    file: &'a File,
-    path: &'a Path,
+    target: &'a Target<'a>,
     at: u64,
-    hash: Xxh3,
-    buffer: Vec<u8>,
+    hash: Running,
+    gathered: Vec<u8>,
 }
 
 impl FileContent<'_> {
     fn put(&mut self, bytes: &[u8]) -> Result<(), SpillError> {
-        for chunk in bytes.chunks(CHUNK) {
-            self.hash.update(chunk);
-            write_all_at(self.disk, self.file, chunk, self.at)
-                .map_err(|e| SpillError::io_at("write", self.path, self.at, e))?;
-            self.at = self.at.saturating_add(chunk.len() as u64);
-        }
-        Ok(())
+        let Self { target, at, hash, .. } = self;
+        let from = *at;
+        *at = from.saturating_add(bytes.len() as u64);
+        chunks(bytes, from).try_for_each(|(chunk, at)| {
+            hash.update(chunk);
+            target.write(chunk, at)
+        })
     }
 
     fn flush(&mut self) -> Result<(), SpillError> {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let put = self.put(&buffer);
-        buffer.clear();
-        self.buffer = buffer;
+        let mut gathered = std::mem::take(&mut self.gathered);
+        let put = self.put(&gathered);
+        gathered.clear();
+        self.gathered = gathered;
         put
     }
 
     fn finish(mut self) -> Result<u64, SpillError> {
         self.flush()?;
-        Ok(self.hash.digest())
+        Ok(self.hash.finish())
     }
 }
 
 impl Content for FileContent<'_> {
     fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         if bytes.len() < CHUNK {
-            self.buffer.extend_from_slice(bytes);
-            if self.buffer.len() >= CHUNK {
+            self.gathered.extend_from_slice(bytes);
+            if self.gathered.len() >= CHUNK {
                 self.flush()?;
             }
             return Ok(());

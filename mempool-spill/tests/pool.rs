@@ -353,6 +353,55 @@ fn one_fault(call: DiskCall, skip: u64, fault: DiskFault) -> u64 {
     disk.failed()
 }
 
+#[test]
+fn small_values_are_written_many_at_once() {
+    let scratch = Scratch::new("batches");
+    let disk = FaultyDisk::new();
+    let store = SpillOptions::new(&scratch.0).disk(disk.clone()).open().unwrap();
+    let pool = options(1 << 20).store(store).open(Blob);
+    let all: Vec<_> = (0..4000).map(|n| pool.set(bytes(n, 1000)).unwrap()).collect();
+    let written = pool.stats().spills + pool.stats().written_ahead;
+    assert!(written > 3000, "{written}");
+    let calls = disk.calls(DiskCall::Write);
+    assert!(calls * 100 < written, "{calls} calls for {written} values");
+    for (n, one) in (0..).zip(&all) {
+        assert_eq!(pool.get(one).unwrap()[..], bytes(n, 1000)[..]);
+    }
+    drop(all);
+    pool.close().unwrap();
+    assert!(scratch.is_empty());
+}
+
+#[test]
+fn a_batch_that_cannot_be_written_is_tried_value_by_value() {
+    const ENOSPC: i32 = 28;
+    for (call, times, k) in
+        (0..6).flat_map(|k| [(1, k), (2, k), (u64::MAX, k)]).flat_map(|(times, k)| {
+            [DiskCall::Write, DiskCall::Create, DiskCall::Allocate].map(|c| (c, times, k))
+        })
+    {
+        let scratch = Scratch::new(&format!("batch-{call:?}"));
+        let disk = FaultyDisk::new();
+        let store = spill(&scratch.0).disk(disk.clone()).open().unwrap();
+        let pool = options(100_000).store(store).open(Blob);
+        disk.fail(call, k, times, DiskFault::Errno(ENOSPC));
+        let set = |n| pool.set(bytes(n, 1000)).ok().map(|one| (n, one));
+        let mut kept: Vec<_> = (0..600).filter_map(set).collect();
+        disk.heal();
+        kept.extend((600..900).filter_map(set));
+        assert!(kept.len() >= 300, "the pool goes on when there is room");
+        for (n, one) in &kept {
+            assert_eq!(pool.get(one).unwrap()[..], bytes(*n, 1000)[..], "{call:?} {times} {k}");
+        }
+        drop(kept);
+        pool.quiesce();
+        let stats = pool.stats();
+        assert_eq!((stats.used_bytes, stats.live_disk_bytes, stats.store.live_bytes), (0, 0, 0));
+        pool.close().unwrap();
+        assert!(scratch.is_empty());
+    }
+}
+
 /// The child of the next test: spills without end until it is killed.
 #[test]
 fn child_that_spills_for_ever() {

@@ -1,6 +1,6 @@
 //! A number that stands for all columns of all rows of a chunk, so that what comes back can be compared with what was set without keeping either.
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use twox_hash::XxHash3_64;
 
 use super::lineitem::Row;
 
@@ -16,8 +16,10 @@ impl Fingerprint {
     #[inline]
     pub(crate) fn add(&mut self, row: &Row<'_>) {
         let texts = [row.ship_instruct, row.ship_mode, row.comment];
-        let seed = xxh3_64_with_seed(&fixed(row), self.0);
-        self.0 = texts.iter().fold(seed, |seed, text| xxh3_64_with_seed(text.as_bytes(), seed));
+        let seed = XxHash3_64::oneshot_with_seed(self.0, &fixed(row));
+        self.0 = texts
+            .iter()
+            .fold(seed, |seed, text| XxHash3_64::oneshot_with_seed(seed, text.as_bytes()));
     }
 }
 

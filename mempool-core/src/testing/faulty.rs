@@ -97,12 +97,21 @@ impl Switch {
 pub struct FaultyStore<S> {
     inner: S,
     switch: Switch,
+    batch_bytes: u64,
 }
 
 impl<S: SpillStore> FaultyStore<S> {
     /// Puts `switch` before `inner`.
     pub fn new(inner: S, switch: &Switch) -> Self {
-        Self { inner, switch: switch.clone() }
+        let batch_bytes = inner.batch_bytes();
+        Self { inner, switch: switch.clone(), batch_bytes }
+    }
+
+    /// Likes to be given so many bytes at once; it still writes frame by frame, so that each can fail.
+    #[must_use]
+    pub fn batching(mut self, bytes: u64) -> Self {
+        self.batch_bytes = bytes;
+        self
     }
 }
 
@@ -130,6 +139,10 @@ impl<S: SpillStore> SpillStore for FaultyStore<S> {
     fn load(&self, path: &Path, room: &mut Room) -> Result<Buffer, StoreError> {
         self.switch.check(Call::Load)?;
         self.inner.load(path, room)
+    }
+
+    fn batch_bytes(&self) -> u64 {
+        self.batch_bytes
     }
 
     fn checksum(&self, bytes: &[u8]) -> u64 {
