@@ -8,7 +8,7 @@ use crate::sink::{Sink, Source};
 /// Keeps byte vectors as they are: adopted without a copy, spilled as one section, read back as a view of the map.
 ///
 /// *View*: a [`Buffer`], which dereferences to `[u8]` and may be cloned and sliced; what is held of it outside the
-/// pool stays counted, and counts as a pin. *Charge*: the vector's capacity, and the 2 small boxes that adopt it.
+/// pool stays counted, and counts as a pin. *Charge*: the vector's capacity, and the small box that adopts it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Blob;
 

@@ -6,7 +6,10 @@
 //!            │ Header: holders, origin,     │ padding │ bytes, aligned       │
 //!            │         reservation          │         │                      │
 //!            └──────────────────────────────┴─────────┴──────────────────────┘
-//! adopted:   Header alone ──▶ bytes of a Vec, a map, a Bytes …, which the header owns
+//! adopted:   ┌──────────────────────────────┬──────────────────────────┐
+//!            │ Header: holders, origin,     │ owner: a Vec, a map,     │ ──▶ its bytes
+//!            │         reservation          │ a Bytes …                │
+//!            └──────────────────────────────┴──────────────────────────┘
 //! ```
 //!
 //! A [`Buffer`] is a counted pointer into it: clone and slice cost one atomic addition and copy nothing.
@@ -15,7 +18,6 @@
 #![expect(unsafe_code, reason = "a counted allocation with its header in front of the bytes")]
 
 use std::alloc::{Layout, alloc, dealloc};
-use std::any::Any;
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ops::{Bound, Deref, RangeBounds};
@@ -47,11 +49,28 @@ struct Header {
     credited: crate::sync::atomic::AtomicBool,
 }
 
+#[derive(Clone, Copy)]
 enum Origin {
     /// The bytes follow in the same allocation, which has this layout.
     Inline(Layout),
-    /// The bytes belong to this owner, a leaked box; the header is a box of its own.
-    Adopted(NonNull<dyn Any + Send + Sync>),
+    /// The bytes belong to an owner that follows in the same allocation; this frees both.
+    Adopted(unsafe fn(NonNull<Header>)),
+}
+
+/// A header with the owner of the bytes behind it.
+#[repr(C)]
+struct Adoption<O> {
+    header: Header,
+    owner: O,
+}
+
+/// Frees an adoption and its owner.
+///
+/// # Safety
+/// `header` is the start of a leaked box of an `Adoption<O>` that nobody holds any more.
+unsafe fn free_adoption<O>(header: NonNull<Header>) {
+    // SAFETY: the caller's promise.
+    drop(unsafe { Box::from_raw(header.cast::<Adoption<O>>().as_ptr()) });
 }
 
 /// Immutable bytes with a promised alignment.
@@ -82,7 +101,7 @@ impl Buffer {
     /// What adopting an owner of type `O` allocates, beside what the owner has allocated itself.
     #[must_use]
     pub const fn adoption_bytes<O>() -> u64 {
-        (size_of::<Header>() + size_of::<O>()) as u64
+        size_of::<Adoption<O>>() as u64
     }
 
     /// Copies `bytes` into a new heap buffer that `reservation` pays for.
@@ -116,21 +135,21 @@ impl Buffer {
     where
         O: AsRef<[u8]> + Send + Sync + 'static,
     {
-        // Leaked before its bytes are asked for: a box that moves may not be pointed into.
-        let owner = NonNull::from(Box::leak(Box::new(owner)));
-        let origin = Origin::Adopted(owner);
-        // SAFETY: the box was leaked just now and is freed by the header alone, which outlives the buffer's bytes.
-        let bytes: &[u8] = unsafe { owner.as_ref() }.as_ref();
-        let len = bytes.len();
-        let data = NonNull::from(bytes).cast::<u8>();
-        let header = Box::new(Header {
+        let header = Header {
             holders: AtomicUsize::new(1),
-            origin,
+            origin: Origin::Adopted(free_adoption::<O>),
             reservation,
             #[cfg(feature = "mutants")]
             credited: crate::sync::atomic::AtomicBool::new(false),
-        });
-        Self { header: NonNull::from(Box::leak(header)), data, len }
+        };
+        // Leaked before its bytes are asked for: a box that moves may not be pointed into.
+        let adoption = NonNull::from(Box::leak(Box::new(Adoption { header, owner })));
+        // SAFETY: the box was leaked just now and is freed by the last holder alone.
+        let adopted = unsafe { adoption.as_ref() };
+        let bytes: &[u8] = adopted.owner.as_ref();
+        let len = bytes.len();
+        let data = NonNull::from(bytes).cast::<u8>();
+        Self { header: adoption.cast(), data, len }
     }
 
     /// The part `range` of it, sharing the allocation.
@@ -243,18 +262,17 @@ impl Buffer {
         let header = self.header.as_ptr();
         #[cfg(feature = "mutants")]
         let credited = self.header().credited.load(Ordering::Relaxed);
-        // SAFETY: the count fell to zero, so this is the only pointer; the header was written at construction.
-        let Header { origin, reservation, .. } = unsafe { header.read() };
+        // SAFETY: the count fell to zero, so this is the only pointer to the header.
+        let Header { origin, reservation, .. } = unsafe { self.header.as_mut() };
+        let (origin, reservation) = (*origin, reservation.take());
         match origin {
             Origin::Inline(layout) => {
-                // SAFETY: `header` came from `alloc` with this layout, and its fields were moved out.
+                // SAFETY: `header` came from `alloc` with this layout; what it held was taken out.
                 unsafe { dealloc(header.cast(), layout) };
             }
-            Origin::Adopted(owner) => {
-                // SAFETY: leaked at construction and owned by this header alone.
-                drop(unsafe { Box::from_raw(owner.as_ptr()) });
-                // SAFETY: `header` came from a leaked box of this type, whose fields were moved out.
-                drop(unsafe { Box::from_raw(header.cast::<ManuallyDrop<Header>>()) });
+            Origin::Adopted(free) => {
+                // SAFETY: `free` was made for this adoption's type, which nobody holds any more.
+                unsafe { free(self.header) };
             }
         }
         #[cfg(feature = "mutants")]
