@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, NoRoom, PinnedValue, Result};
+use crate::fork::Maker;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{self, Condvar, Mutex};
 
@@ -70,6 +71,7 @@ pub struct Ledger {
     changed: Condvar,
     evictor: OnceLock<Weak<dyn Evictor>>,
     timeout: Duration,
+    maker: Maker,
 }
 
 #[derive(Debug)]
@@ -85,7 +87,7 @@ struct State {
 }
 
 /// A ledger's figures at one instant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LedgerUsage {
     /// The limit.
     pub limit_bytes: u64,
@@ -115,6 +117,7 @@ impl Ledger {
             changed: Condvar::new(),
             evictor: OnceLock::new(),
             timeout,
+            maker: Maker::here(),
         })
     }
 
@@ -123,9 +126,17 @@ impl Ledger {
         let _ = self.evictor.set(evictor);
     }
 
-    /// Limit, use and peak at one instant.
+    /// Whether this process made it. A forked child takes no lock of it: another thread may have held it at the fork.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.maker.is_here()
+    }
+
+    /// Limit, use and peak at one instant; zeros in a forked child.
     #[must_use]
     pub fn usage(&self) -> LedgerUsage {
+        if !self.is_ours() {
+            return LedgerUsage::default();
+        }
         let state = sync::lock(&self.state);
         LedgerUsage {
             limit_bytes: state.limit,
@@ -150,7 +161,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Error::TooLarge`] beyond the whole limit, [`Error::NoRoom`] when pins fill it, [`Error::Spill`]
-    /// when what could be evicted could not be written.
+    /// when what could be evicted could not be written, [`Error::Forked`] in a forked child.
     pub fn reserve(self: &Arc<Self>, bytes: u64, wait: Wait) -> Result<Reservation> {
         self.take(bytes, wait)?;
         Ok(Reservation { ledger: Arc::clone(self), bytes })
@@ -172,6 +183,9 @@ impl Ledger {
 
     /// Tells those who wait that something may have become evictable.
     pub(crate) fn nudge(&self) {
+        if !self.is_ours() {
+            return;
+        }
         self.move_on(&mut sync::lock(&self.state));
     }
 
@@ -194,13 +208,16 @@ impl Ledger {
     }
 
     fn take(&self, bytes: u64, wait: Wait) -> Result<()> {
-        if bytes == 0 {
+        if bytes == 0 && self.is_ours() {
             return Ok(());
         }
         self.acquire(Request::Take(bytes), wait)
     }
 
     fn acquire(&self, request: Request, wait: Wait) -> Result<()> {
+        if !self.is_ours() {
+            return Err(Error::Forked);
+        }
         let mut state = sync::lock(&self.state);
         if state.queue.is_empty() && request.grant(&mut state) {
             return Ok(());
@@ -280,7 +297,7 @@ impl Ledger {
     }
 
     fn credit(&self, bytes: u64) {
-        if bytes == 0 || mutant!("ledger_leak") {
+        if bytes == 0 || !self.is_ours() || mutant!("ledger_leak") {
             return;
         }
         let mut state = sync::lock(&self.state);

@@ -256,9 +256,18 @@ impl Buffer {
         }
     }
 
+    /// Whether a parent of this process counts the bytes.
+    fn reservation_is_foreign(&self) -> bool {
+        self.header().reservation.as_ref().is_some_and(|held| !held.ledger().is_ours())
+    }
+
     fn free(&mut self) {
         // Acquire pairs with the Release of every other holder's drop.
         fence(Ordering::Acquire);
+        if self.reservation_is_foreign() {
+            // Dropping an adopted owner might run a destructor that the parent will run. The child's copy leaks.
+            return;
+        }
         let header = self.header.as_ptr();
         #[cfg(feature = "mutants")]
         let credited = self.header().credited.load(Ordering::Relaxed);

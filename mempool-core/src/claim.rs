@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::dref::{AnyRef, References};
 use crate::entry::Entry;
+use crate::fork::Maker;
 use crate::id::Id;
 use crate::reclaim::{Reclaimer, Work};
 use crate::registration::Registration;
@@ -17,6 +18,7 @@ pub(crate) struct Back {
     pub(crate) reclaimer: Reclaimer,
     pub(crate) live_bytes: AtomicU64,
     pub(crate) pool: u64,
+    pub(crate) maker: Maker,
 }
 
 impl Back {
@@ -108,6 +110,11 @@ impl FrameClaim {
 
 impl Drop for FrameClaim {
     fn drop(&mut self) {
+        if !self.back.maker.is_here() {
+            // The frame is the parent's, and so are the store and the codec behind these counts: they leak here.
+            std::mem::forget((Arc::clone(&self.back), Arc::clone(&self.registration)));
+            return std::mem::forget(self.references.take());
+        }
         self.back.give_up(self.handle);
         if let Some(references) = self.references.take() {
             self.back.reclaimer.push(Work::References(references));

@@ -7,7 +7,7 @@ use std::cell::UnsafeCell;
 use std::ops::Deref;
 use std::panic::Location;
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use crate::claim::Kept;
 use crate::dref::References;
@@ -139,6 +139,19 @@ impl Entry {
         // SAFETY: the step to Loading is made by one thread, and nobody reads the cell before the next step.
         let cell = unsafe { &mut *self.value.get() };
         *cell = Some(value);
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if !self.shared.maker.is_here() {
+            // What is behind it is the parent's to end: the pool with its store, and a value that may run a destructor.
+            std::mem::forget((Arc::clone(&self.shared), Arc::clone(&self.registration)));
+            std::mem::forget(self.value.get_mut().take());
+            // Without its lock: nobody else has a way to an entry that is dropped.
+            let cold = self.cold.get_mut().unwrap_or_else(PoisonError::into_inner);
+            std::mem::forget(std::mem::take(cold));
+        }
     }
 }
 

@@ -59,6 +59,9 @@ pub enum Error {
     /// The pool is closed.
     #[error("the pool is closed")]
     Closed,
+    /// This process is a forked child, and the pool is its parent's.
+    #[error("the pool belongs to the process that this one was forked from")]
+    Forked,
     /// The memory of the value cannot be released while readers hold it.
     #[error("value {id} is pinned by {pins} readers; drop their guards first")]
     Pinned {

@@ -59,6 +59,7 @@ mod entry;
 mod error;
 mod evict;
 mod file;
+pub mod fork;
 mod frame;
 mod id;
 mod index;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::budget::{Evictor, Ledger, Wait};
 use crate::claim::Back;
 use crate::entry::Destructor;
+use crate::fork::Maker;
 use crate::memory::MemoryStore;
 use crate::pool::Pool;
 use crate::recency::Policy;
@@ -77,7 +78,7 @@ impl PoolOptions {
         self
     }
 
-    /// Opens the pool, with `codec` for its first front.
+    /// Opens the pool, with `codec` for its first front. It belongs to this process; see [`Pool`].
     pub fn open<C: Send + Sync + 'static>(self, codec: C) -> Pool<C> {
         let id = new_pool_id();
         let back = Arc::new(Back {
@@ -85,6 +86,7 @@ impl PoolOptions {
             reclaimer: Reclaimer::new(),
             live_bytes: AtomicU64::new(0),
             pool: id,
+            maker: Maker::here(),
         });
         let ledger = Ledger::new(self.memory_limit, self.room_timeout);
         let shared = Arc::new(Shared::new(id, Arc::clone(&ledger), self.policy, back));

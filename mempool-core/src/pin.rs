@@ -8,7 +8,8 @@ use crate::claim::FrameClaim;
 use crate::codec::Codec;
 use crate::dref::{AnyRef, DRef, reference_at};
 use crate::entry::{Entry, Pin};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::fork::Maker;
 use crate::registration::Holder;
 use crate::sync;
 
@@ -26,8 +27,10 @@ pub struct PinnedOwned<C: Codec<T>, T: Send + Sync + 'static> {
 
 /// A value that was read from a [`FileRef`](crate::FileRef): the guard owns it.
 pub struct Loaded<C: Codec<T>, T: Send + Sync + 'static> {
-    holder: Box<Holder<C, T>>,
+    /// `None` only on the way out.
+    holder: Option<Box<Holder<C, T>>>,
     claim: Option<Arc<FrameClaim>>,
+    maker: Maker,
 }
 
 impl<'a, C: Codec<T>, T: Send + Sync + 'static> Pinned<'a, C, T> {
@@ -38,7 +41,8 @@ impl<'a, C: Codec<T>, T: Send + Sync + 'static> Pinned<'a, C, T> {
     /// The reference that the value's bytes hold as `index`.
     ///
     /// # Errors
-    /// [`NoReference`](crate::Error::NoReference) when the value holds none of that index and type.
+    /// [`NoReference`](crate::Error::NoReference) when the value holds none of that index and type,
+    /// [`Forked`](crate::Error::Forked) in a forked child.
     pub fn reference<U: 'static>(&self, index: u32) -> Result<DRef<U>> {
         reference_of(self.pin.entry(), index)
     }
@@ -52,7 +56,8 @@ impl<C: Codec<T>, T: Send + Sync + 'static> PinnedOwned<C, T> {
     /// The reference that the value's bytes hold as `index`.
     ///
     /// # Errors
-    /// [`NoReference`](crate::Error::NoReference) when the value holds none of that index and type.
+    /// [`NoReference`](crate::Error::NoReference) when the value holds none of that index and type,
+    /// [`Forked`](crate::Error::Forked) in a forked child.
     pub fn reference<U: 'static>(&self, index: u32) -> Result<DRef<U>> {
         reference_of(self.pin.entry(), index)
     }
@@ -60,20 +65,25 @@ impl<C: Codec<T>, T: Send + Sync + 'static> PinnedOwned<C, T> {
 
 impl<C: Codec<T>, T: Send + Sync + 'static> Loaded<C, T> {
     pub(crate) fn new(holder: Box<Holder<C, T>>, claim: Option<Arc<FrameClaim>>) -> Self {
-        Self { holder, claim }
+        Self { holder: Some(holder), claim, maker: Maker::here() }
     }
 
     /// The reference that the value's bytes hold as `index`.
     ///
     /// # Errors
-    /// [`NoReference`](crate::Error::NoReference) when the value holds none of that index and type.
+    /// [`NoReference`](crate::Error::NoReference) when the value holds none of that index and type,
+    /// [`Forked`](crate::Error::Forked) in a forked child.
     pub fn reference<U: 'static>(&self, index: u32) -> Result<DRef<U>> {
+        if !self.maker.is_here() {
+            return Err(Error::Forked);
+        }
         let references = self.claim.as_ref().and_then(|claim| claim.references.as_deref());
         reference_at(references.map_or(&[][..], Vec::as_slice), index)
     }
 }
 
 fn reference_of<U: 'static>(entry: &Entry, index: u32) -> Result<DRef<U>> {
+    entry.shared().check_process()?;
     let references = sync::lock(&entry.cold).references.clone();
     reference_at(references.as_deref().map_or(&[][..], Vec::as_slice), index)
 }
@@ -98,7 +108,16 @@ impl<C: Codec<T>, T: Send + Sync + 'static> Deref for Loaded<C, T> {
     type Target = C::View;
 
     fn deref(&self) -> &C::View {
-        self.holder.view()
+        self.holder.as_ref().expect("a guard has its value until it is dropped").view()
+    }
+}
+
+impl<C: Codec<T>, T: Send + Sync + 'static> Drop for Loaded<C, T> {
+    fn drop(&mut self) {
+        // In a forked child the value's drop may run code of the user's that the parent will run.
+        if !self.maker.is_here() {
+            std::mem::forget(self.holder.take());
+        }
     }
 }
 

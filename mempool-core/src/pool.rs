@@ -34,6 +34,14 @@ use crate::word::{Eviction, State, Word};
 /// spilled one they read from disk. `move_to_disk`, `copy_to_disk`, `save_to_disk`, `get_file` and `close` do disk I/O.
 /// `delete`, `stats`, `is_in_memory`, `is_on_disk` and every drop do none. From async code run what may block on the
 /// runtime's blocking threads; [`PinnedOwned`] is `'static` and `Send`, so a guard may cross an await.
+///
+/// # Forks
+/// A pool belongs to the process that opened it. In a forked child every call that can fail answers
+/// [`Error::Forked`], `stats` is all zeros, nothing is in memory or on disk, and `quiesce` returns at once. Guards
+/// that were held at the fork can still be read. Drops take no lock, run no destructor and touch no file; memory that
+/// they would have freed may leak. The parent goes on as if there were no child; the session's lock stays held while
+/// either lives. A fork within a codec's call or a destructor must exec or exit there. Children of a raw `clone(2)` or
+/// `_Fork`, which call no handlers of `pthread_atfork`, are not noticed, and must not touch a pool.
 pub struct Pool<C> {
     shared: Arc<Shared>,
     codec: Arc<C>,
@@ -46,7 +54,11 @@ struct Closer(Arc<Shared>);
 impl Drop for Closer {
     fn drop(&mut self) {
         // Whoever wants to know calls `close` himself.
-        let _ = self.0.close();
+        let closed = self.0.close();
+        if matches!(closed, Err(Error::Forked)) {
+            // The parent's store and values end with the parent's pool; this copy of them is left as it is.
+            std::mem::forget(Arc::clone(&self.0));
+        }
     }
 }
 
@@ -111,8 +123,9 @@ impl<C: Send + Sync + 'static> Pool<C> {
         T: Send + Sync + 'static,
     {
         let wait = options.wait.unwrap_or_else(|| self.patience());
-        let Some(place) = self.shared.claim_place() else {
-            return Err(Rejected::new(value, Error::Closed));
+        let place = match self.shared.claim_place() {
+            Ok(place) => place,
+            Err(error) => return Err(Rejected::new(value, error)),
         };
         match self.admit(value, wait) {
             Ok((holder, charge)) => Ok(self.insert(place, holder, charge, options)),
@@ -126,15 +139,13 @@ impl<C: Send + Sync + 'static> Pool<C> {
     /// Writes a value piece by piece inside the budget.
     ///
     /// # Errors
-    /// [`Error::Closed`].
+    /// [`Error::Closed`], [`Error::Forked`].
     pub fn builder<T>(&self) -> Result<Builder<C, T>>
     where
         C: Build<T>,
         T: Send + Sync + 'static,
     {
-        if self.shared.is_closed() {
-            return Err(Error::Closed);
-        }
+        self.shared.check_open()?;
         Ok(Builder::new(self.clone(), self.shared.room(0, self.patience())?))
     }
 
@@ -143,8 +154,8 @@ impl<C: Send + Sync + 'static> Pool<C> {
     /// A value in memory costs two atomic additions on a word of its own: no lock, no look-up, no I/O.
     ///
     /// # Errors
-    /// [`Error::Deleted`], [`Error::Discarded`], [`Error::Closed`], [`Error::WrongCodec`], [`Error::WrongPool`]; for a
-    /// value on disk what the store and the codec say, and [`Error::NoRoom`] if it must be decoded and pins fill the
+    /// [`Error::Deleted`], [`Error::Discarded`], [`Error::Closed`], [`Error::WrongCodec`], [`Error::WrongPool`],
+    /// [`Error::Forked`]; for a value on disk what the store and the codec say, and [`Error::NoRoom`] if it must be decoded and pins fill the
     /// limit. The value is whole in all these cases, and a later get may succeed.
     #[track_caller]
     #[inline]
@@ -349,9 +360,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
         C: Codec<T>,
         T: Send + Sync + 'static,
     {
-        if self.shared.is_closed() {
-            return Err(Error::Closed);
-        }
+        self.shared.check_open()?;
         let registration = self.registration::<T>();
         let (held, claim) = match &file.on {
             On::Claimed(claim) => {
@@ -378,14 +387,15 @@ impl<C: Send + Sync + 'static> Pool<C> {
     #[must_use]
     pub fn is_in_memory<T>(&self, reference: &DRef<T>) -> bool {
         let now = reference.entry().word.load();
-        matches!(now.state(), State::Resident | State::Spilling | State::Mapped) && !now.doomed()
+        let here = matches!(now.state(), State::Resident | State::Spilling | State::Mapped);
+        here && !now.doomed() && self.shared.maker.is_here()
     }
 
     /// Whether a good copy of the value is on disk. Touches nothing.
     #[must_use]
     pub fn is_on_disk<T>(&self, reference: &DRef<T>) -> bool {
         let now = reference.entry().word.load();
-        now.on_disk() && !now.doomed()
+        now.on_disk() && !now.doomed() && self.shared.maker.is_here()
     }
 
     /// Changes the memory limit while the pool works; a lower one evicts first and stands when enough is free.
@@ -413,9 +423,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
     }
 
     fn reserve_within(&self, bytes: u64, wait: Wait) -> Result<Reservation> {
-        if self.shared.is_closed() {
-            return Err(Error::Closed);
-        }
+        self.shared.check_open()?;
         self.shared.ledger.reserve(bytes, wait)
     }
 
@@ -428,7 +436,9 @@ impl<C: Send + Sync + 'static> Pool<C> {
     /// Waits until all that drops have left to the reclaimer is done: space on disk, destructors, references
     /// inside values.
     pub fn quiesce(&self) {
-        self.shared.back.reclaimer.quiesce();
+        if self.shared.maker.is_here() {
+            self.shared.back.reclaimer.quiesce();
+        }
     }
 
     /// Ends every value and the store's session. Guards that are held stay good; a second call does nothing.
@@ -449,7 +459,12 @@ impl<C: Send + Sync + 'static> Pool<C> {
         Wait::For(self.shared.ledger.timeout())
     }
 
+    pub(crate) fn check_process(&self) -> Result<()> {
+        self.shared.check_process()
+    }
+
     fn own<'a, T>(&self, reference: &'a DRef<T>) -> Result<&'a Entry> {
+        self.shared.check_process()?;
         let entry = reference.entry();
         match Arc::ptr_eq(entry.shared(), &self.shared) {
             true => Ok(entry),
@@ -464,6 +479,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
         T: Send + Sync + 'static,
         E: std::ops::Deref<Target = Entry>,
     {
+        self.shared.check_process()?;
         if !Arc::ptr_eq(entry.shared(), &self.shared) {
             return Err(Error::WrongPool { id: entry.id() });
         }
@@ -574,7 +590,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
         C: Codec<T>,
         T: Send + Sync + 'static,
     {
-        let place = self.shared.claim_place().ok_or(Error::Closed)?;
+        let place = self.shared.claim_place()?;
         let (holder, charge) = self.hold::<T>(resident, room);
         Ok(self.insert(place, holder, charge, SetOptions::new()))
     }

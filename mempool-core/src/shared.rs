@@ -16,6 +16,7 @@ use crate::dref::{AnyRef, References, references};
 use crate::entry::{Entry, Held};
 use crate::error::{CodecError, Error, FrameDamage, Result, StoreErrorKind};
 use crate::evict::Passes;
+use crate::fork::Maker;
 use crate::frame::{Body, Frame, Header, Measured, Section};
 use crate::id::Id;
 use crate::index::{Index, Touched};
@@ -37,6 +38,8 @@ type Known = ((usize, TypeId), Arc<dyn Registration>);
 pub(crate) struct Shared {
     /// Names the pool, in this process and in its frames.
     pub(crate) id: u64,
+    /// The process that opened it. A forked child of it takes none of the locks below.
+    pub(crate) maker: Maker,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) index: Mutex<Index>,
     /// Entries that were read since the index last looked.
@@ -73,7 +76,9 @@ impl Place<'_> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        sync::lock(&self.shared.index).free_slot(self.id.slot);
+        if self.shared.maker.is_here() {
+            sync::lock(&self.shared.index).free_slot(self.id.slot);
+        }
     }
 }
 
@@ -109,6 +114,7 @@ impl Shared {
     pub(crate) fn new(id: u64, ledger: Arc<Ledger>, policy: Policy, back: Arc<Back>) -> Self {
         Self {
             id,
+            maker: back.maker,
             ledger,
             index: Mutex::new(Index::new(policy)),
             touched: Touched::new(),
@@ -124,10 +130,24 @@ impl Shared {
         }
     }
 
-    /// A slot for a new value; `None` when the pool is closed or has as many values as slots.
-    pub(crate) fn claim_place(&self) -> Option<Place<'_>> {
-        let (slot, generation) = sync::lock(&self.index).claim_slot()?;
-        Some(Place { shared: self, id: Id { slot, generation } })
+    /// A slot for a new value; an error when the pool is closed or has as many values as slots.
+    pub(crate) fn claim_place(&self) -> Result<Place<'_>> {
+        self.check_process()?;
+        let claimed = sync::lock(&self.index).claim_slot();
+        let (slot, generation) = claimed.ok_or(Error::Closed)?;
+        Ok(Place { shared: self, id: Id { slot, generation } })
+    }
+
+    /// Refuses a forked child of the process that opened the pool.
+    #[inline]
+    pub(crate) fn check_process(&self) -> Result<()> {
+        if self.maker.is_here() { Ok(()) } else { Err(Error::Forked) }
+    }
+
+    /// Refuses a forked child, and everybody once the pool is closed.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        self.check_process()?;
+        if self.is_closed() { Err(Error::Closed) } else { Ok(()) }
     }
 
     /// Notes a get: stamps the entry, and queues it for the index once.
@@ -160,6 +180,9 @@ impl Shared {
     /// Acts on the flags that the last unpin found.
     #[cold]
     pub(crate) fn after_last_unpin(&self, entry: &Entry, last: Snapshot) {
+        if !self.maker.is_here() {
+            return;
+        }
         if last.doomed() {
             self.bury(entry);
         }
@@ -171,7 +194,7 @@ impl Shared {
 
     /// The last reference was dropped.
     pub(crate) fn last_reference_gone(&self, entry: &Entry) {
-        if !entry.word.doom().doomed() {
+        if self.maker.is_here() && !entry.word.doom().doomed() {
             self.bury(entry);
         }
     }
@@ -494,6 +517,7 @@ impl Shared {
 
     /// Ends every value; what is pinned ends with its pins.
     pub(crate) fn close(&self) -> Result<()> {
+        self.check_process()?;
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
@@ -516,6 +540,9 @@ impl Shared {
     }
 
     pub(crate) fn stats(&self) -> Stats {
+        if !self.maker.is_here() {
+            return Stats::default();
+        }
         let usage = self.ledger.usage();
         let counters = &self.counters;
         let logged: u64 = sync::lock(&self.logs).iter().map(|log| log.gets()).sum();

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use mempool_core::fork::Maker;
+
 use crate::error::SpillError;
 
 /// The bytes of all files of one session.
@@ -11,6 +13,7 @@ pub(crate) struct Quota {
     path: PathBuf,
     limit_bytes: Option<u64>,
     state: Mutex<Used>,
+    maker: Maker,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,7 +31,7 @@ pub(crate) struct FileBytes {
 
 impl Quota {
     pub(crate) fn new(path: PathBuf, limit_bytes: Option<u64>) -> Arc<Self> {
-        Arc::new(Self { path, limit_bytes, state: Mutex::default() })
+        Arc::new(Self { path, limit_bytes, state: Mutex::default(), maker: Maker::here() })
     }
 
     pub(crate) fn limit_bytes(&self) -> Option<u64> {
@@ -65,6 +68,10 @@ impl FileBytes {
 
 impl Drop for FileBytes {
     fn drop(&mut self) {
+        if !self.quota.maker.is_here() {
+            // In a forked child the lock may be one that nobody will ever open, and the bytes are the parent's.
+            return;
+        }
         let mut used = self.quota.lock();
         used.bytes = used.bytes.saturating_sub(self.bytes);
     }

@@ -19,6 +19,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use mempool_core::fork::Maker;
 use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -40,6 +41,7 @@ pub(crate) struct Session {
     name: String,
     path: PathBuf,
     pid: u32,
+    maker: Maker,
 }
 
 /// What a sweep found.
@@ -96,7 +98,7 @@ impl Session {
         rustix::fs::renameat(&root, &temporary, &root, &name)?;
         let parent = parent.try_clone().map_err(|_| Errno::MFILE)?;
         let path = path.join(ROOT).join(&name);
-        Ok(Self { parent, root, dir, name, path, pid })
+        Ok(Self { parent, root, dir, name, path, pid, maker: Maker::here() })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -107,9 +109,10 @@ impl Session {
         self.dir.as_fd()
     }
 
-    /// Whether this process opened it; a forked child has the lock's descriptor but not the session.
+    /// Whether this process opened it; a forked child has the lock's descriptor but not the session. Closing that
+    /// descriptor leaves the lock: it belongs to the open directory, which the parent has open too.
     pub(crate) fn is_ours(&self) -> bool {
-        std::process::id() == self.pid
+        self.maker.is_here()
     }
 
     /// Whether `path` leads into the sessions' directory.
@@ -120,7 +123,8 @@ impl Session {
 
     /// Removes the directory with all that is ours in it.
     pub(crate) fn remove(&self) -> Result<(), SpillError> {
-        if !self.is_ours() {
+        // The number of the process is asked too, once in a session's life: a raw clone calls no handlers.
+        if !self.is_ours() || std::process::id() != self.pid {
             return Ok(());
         }
         remove_files(self.dir());

@@ -197,6 +197,11 @@ impl SpillStorage {
         SpillError::Closed { path: self.session.path().to_path_buf() }
     }
 
+    /// Refuses a forked child before it takes a lock: another thread of the parent may have held it at the fork.
+    fn check_process(&self) -> Result<(), SpillError> {
+        if self.session.is_ours() { Ok(()) } else { Err(self.closed()) }
+    }
+
     fn disk(&self) -> &dyn Disk {
         &*self.options.disk
     }
@@ -565,6 +570,7 @@ impl AsRef<[u8]> for Adopted {
 
 impl SpillStore for SpillStorage {
     fn write(&self, frame: &Frame<'_>) -> Result<Handle, StoreError> {
+        self.check_process()?;
         match frame.frame_bytes() {
             own if own >= self.options.own_segment_bytes => self.write_large(frame),
             small if small <= Self::BATCH_BYTES => {
@@ -575,6 +581,9 @@ impl SpillStore for SpillStorage {
     }
 
     fn write_batch(&self, frames: &[Frame<'_>]) -> (Vec<Handle>, Option<StoreError>) {
+        if let Err(error) = self.check_process() {
+            return (Vec::new(), Some(error.into()));
+        }
         let bound = Self::BATCH_BYTES.min(self.options.own_segment_bytes.saturating_sub(1));
         let small = |frame: &Frame<'_>| frame.frame_bytes() <= bound;
         let mut handles = Vec::with_capacity(frames.len());
@@ -592,6 +601,7 @@ impl SpillStore for SpillStorage {
     }
 
     fn open(&self, handle: &Handle, room: &mut Room) -> Result<Buffer, StoreError> {
+        self.check_process()?;
         let frame = self.open_frame(handle, room)?;
         if self.options.verify == Verify::Always {
             self.verify(&frame, &self.segment(handle)?.0.path, handle.offset)?;
@@ -600,6 +610,9 @@ impl SpillStore for SpillStorage {
     }
 
     fn free(&self, handle: &Handle) {
+        if !self.session.is_ours() {
+            return;
+        }
         let times = if mutant!("double_free_of_place") { 2 } else { 1 };
         for _ in 0..times {
             let mut state = self.lock();
@@ -610,10 +623,12 @@ impl SpillStore for SpillStorage {
     }
 
     fn save(&self, frame: &Frame<'_>, path: &Path) -> Result<Fingerprint, StoreError> {
+        self.check_process()?;
         self.save_frame(frame, path)
     }
 
     fn load(&self, path: &Path, room: &mut Room) -> Result<Buffer, StoreError> {
+        self.check_process()?;
         let (file, bytes) = self.bring_in(path)?;
         let len = bytes.bytes();
         let name = path.display().to_string();
@@ -635,6 +650,7 @@ impl SpillStore for SpillStorage {
     }
 
     fn share(&self, handle: &Handle) -> Option<(File, u64, u64)> {
+        self.check_process().ok()?;
         let (segment, _) = self.segment(handle).ok()?;
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let file = rustix::fs::openat(self.session.dir(), &segment.name, flags, Mode::empty());
@@ -642,6 +658,9 @@ impl SpillStore for SpillStorage {
     }
 
     fn usage(&self) -> StoreUsage {
+        if !self.session.is_ours() {
+            return StoreUsage::default();
+        }
         let used = self.quota.used();
         let state = self.lock();
         let mapped = |slot: &Slot| slot.segment.map.get().map_or(0, |map| map.len() as u64);
@@ -656,6 +675,7 @@ impl SpillStore for SpillStorage {
     }
 
     fn close(&self) -> Result<(), StoreError> {
+        self.check_process()?;
         let segments = {
             let mut state = self.lock();
             state.closed = true;

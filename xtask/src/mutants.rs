@@ -52,6 +52,7 @@ const MUTANTS: &[Mutant] = &[
         "verbs",
         "a_value_keeps_the_references_in_it_alive",
     ),
+    mutant("fork_unnoticed", "mempool-core", "fork", "every_call_of_a_child_answers_forked"),
 ];
 
 /// Plants the bugs whose names contain one of the arguments, or all.

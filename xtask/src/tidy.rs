@@ -15,11 +15,13 @@ const EDGES: &[(&str, &[&str])] = &[
     ("mempool-net", &["mempool-core"]),
 ];
 
-/// The files that may hold `unsafe`; tests with a counting allocator beside them.
+/// The files that may hold `unsafe`; what tests need to count allocations and to fork beside them.
 const UNSAFE_FILES: &[&str] = &[
     "mempool-core/src/entry.rs",
     "mempool-core/src/buffer.rs",
+    "mempool-core/src/fork.rs",
     "mempool-core/src/models.rs",
+    "mempool-core/src/testing/child.rs",
     "mempool-codec/src/rkyv.rs",
     "mempool-spill/src/map.rs",
     "mempool-codec/tests/exact.rs",

@@ -1,0 +1,168 @@
+//! A forked child beside a store: it touches neither the directory nor the lock, and the parent's files are all there.
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test")]
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use mempool_core::testing::{ChildEnd, in_child};
+use mempool_core::{Blob, Buffer, Error, Pool, PoolOptions, SpillStore, StoreUsage};
+use mempool_spill::{SpillOptions, SpillStorage};
+
+const PASSED: ChildEnd = ChildEnd::Exited(0);
+
+/// A directory of its own for one test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("mempool-fork-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn store(&self) -> SpillStorage {
+        SpillOptions::new(&self.0).segment_bytes(256 << 10).open().unwrap()
+    }
+
+    fn pool(&self) -> Pool<Blob> {
+        let options = PoolOptions::new().memory_limit(200_000);
+        options.room_timeout(Duration::from_secs(60)).store(self.store()).open(Blob)
+    }
+
+    /// Every file and directory below it, by name.
+    fn tree(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let mut open = vec![self.0.clone()];
+        while let Some(path) = open.pop() {
+            for entry in fs::read_dir(&path).unwrap().map(|entry| entry.unwrap()) {
+                found.push(entry.path());
+                if entry.file_type().unwrap().is_dir() {
+                    open.push(entry.path());
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Fewer than half of these fit into memory at once; some have a file of their own.
+fn value(n: u8) -> Vec<u8> {
+    vec![n; 1000 + usize::from(n % 4) * 23_000]
+}
+
+#[test]
+fn a_child_leaves_the_parents_files_and_lock_alone() {
+    let scratch = Scratch::new("alone");
+    let pool = scratch.pool();
+    let all: Vec<_> = (0..20).map(|n| pool.set(value(n)).unwrap()).collect();
+    let away = pool.set(value(77)).unwrap();
+    let file = pool.move_to_disk(&away).unwrap();
+    let view = pool.get_owned(&away).unwrap();
+    let before = scratch.tree();
+    for how in 0..4 {
+        let front = pool.clone();
+        let (file, orphan) = (file.clone(), pool.copy_to_disk(&all[3]).unwrap());
+        let (view, all) = (Buffer::clone(&view), all.clone());
+        let end = in_child(move || {
+            let refused = matches!(front.get_file(&file), Err(Error::Forked))
+                && matches!(front.close(), Err(Error::Forked))
+                && view[..] == value(77)[..];
+            if !refused {
+                return 1;
+            }
+            match how {
+                0 => drop((front, file, orphan, view, all)),
+                1 => std::process::exit(0),
+                2 => return std::process::Command::new("/bin/true").exec().raw_os_error().unwrap(),
+                _ => {}
+            }
+            0
+        });
+        assert_eq!(end.unwrap(), PASSED, "child {how}");
+        assert_eq!(scratch.tree(), before, "child {how}");
+        let sweeper = scratch.store();
+        assert_eq!((sweeper.swept().sessions, sweeper.swept().living), (0, 1), "child {how}");
+    }
+    for (n, one) in (0..).zip(&all) {
+        assert_eq!(pool.get(one).unwrap()[..], value(n)[..]);
+    }
+    drop((all, away, file, view));
+    pool.quiesce();
+    assert_eq!(pool.stats().store.live_bytes, 0);
+    pool.close().unwrap();
+    assert_eq!(scratch.tree(), Vec::<PathBuf>::new(), "a clean close leaves nothing");
+}
+
+#[test]
+fn a_store_by_itself_refuses_a_child() {
+    let scratch = Scratch::new("store");
+    let store = scratch.store();
+    let session = store.session_path().to_path_buf();
+    let end = in_child(move || {
+        let refused = store.close().is_err() && store.usage() == StoreUsage::default();
+        drop(store);
+        i32::from(!(refused && session.is_dir()))
+    });
+    assert_eq!(end.unwrap(), PASSED);
+    assert_eq!(scratch.tree(), Vec::<PathBuf>::new(), "the parent's drop removes the session");
+}
+
+#[test]
+fn a_child_of_a_busy_parent_never_hangs() {
+    let forks = std::env::var("FORKS").ok().and_then(|n| n.parse().ok()).unwrap_or(200);
+    let scratch = Scratch::new("busy");
+    let pool = scratch.pool();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for worker in 0..2 {
+            let (pool, done) = (&pool, &done);
+            scope.spawn(move || {
+                let mut kept = Vec::new();
+                for n in (0..=255).cycle().take_while(|_| !done.load(Ordering::Relaxed)) {
+                    kept.push((n, pool.set(value(n)).unwrap()));
+                    let (n, one) = &kept[kept.len() / 2];
+                    assert_eq!(pool.get(one).unwrap()[..], value(*n)[..], "worker {worker}");
+                    let _ = pool.stats();
+                    if kept.len() > 12 {
+                        kept.swap_remove(0);
+                    }
+                }
+            });
+        }
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for fork in 0..forks {
+                let (front, one) = (pool.clone(), pool.set(value(3)).unwrap());
+                let file = pool.copy_to_disk(&pool.set(value(2)).unwrap()).unwrap();
+                let loaded = front.get_file(&file).unwrap();
+                let saved = scratch.0.join("saved");
+                pool.save_to_disk(&one, &saved).unwrap();
+                let adopted = pool.get_file(&pool.file::<Vec<u8>>(&saved)).unwrap();
+                let end = in_child(move || {
+                    let refused = matches!(front.get(&one), Err(Error::Forked));
+                    drop((adopted, loaded, file, one, front));
+                    i32::from(!refused)
+                });
+                assert_eq!(end.unwrap(), PASSED, "fork {fork}; killed by signal 14: it hung");
+                fs::remove_file(saved).unwrap();
+            }
+        }));
+        done.store(true, Ordering::Relaxed);
+        ended.unwrap();
+    });
+    pool.quiesce();
+    let stats = pool.stats();
+    assert_eq!((stats.values, stats.used_bytes, stats.store.live_bytes), (0, 0, 0));
+    pool.close().unwrap();
+    assert_eq!(scratch.tree(), Vec::<PathBuf>::new(), "a clean close leaves nothing");
+}
