@@ -44,6 +44,13 @@ fn main() -> Result<(), mempool_core::Error> {
             black_box(view[0]);
         }
     };
+    let tracking = PoolOptions::new().memory_limit(1 << 20).track_pins(true).open(Blob);
+    let listed = [tracking.set(vec![1; 64])?, tracking.set(vec![2; 64])?];
+    let get_listed = |thread: usize| {
+        if let Ok(view) = tracking.get(&listed[thread]) {
+            black_box(view[0]);
+        }
+    };
     let clone = |thread: usize| {
         let arc = Arc::clone(black_box(&arcs[thread]));
         black_box(arc[0]);
@@ -51,15 +58,20 @@ fn main() -> Result<(), mempool_core::Error> {
     println!("medians of {ROUNDS} rounds of {CALLS} calls, in turn; nanoseconds a call and thread");
     let mut alone = f64::NAN;
     for threads in [1, 2] {
-        let (mut gets, mut clones) = (Vec::new(), Vec::new());
+        let (mut gets, mut tracked, mut clones) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             gets.push(time(threads, &get));
+            tracked.push(time(threads, &get_listed));
             clones.push(time(threads, &clone));
         }
-        let (get, clone) = (median(gets), median(clones));
+        let (get, tracked, clone) = (median(gets), median(tracked), median(clones));
         println!(
             "{threads} thread(s)  get {get:6.2}  Arc clone and drop {clone:6.2}  ratio {:.2} (bar 2.00)",
             get / clone
+        );
+        println!(
+            "{threads} thread(s)  get with track_pins {tracked:6.2}  over get {:.2}",
+            tracked / get
         );
         if threads == 1 {
             alone = get;

@@ -11,10 +11,11 @@ use std::sync::{Arc, PoisonError};
 
 use crate::claim::Kept;
 use crate::dref::References;
-use crate::error::{Error, Result};
+use crate::error::{Error, PinSite, Result};
 use crate::id::Id;
 use crate::registration::Registration;
 use crate::shared::Shared;
+use crate::sites::{Site, Sites};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use crate::word::{Pinning, Word};
@@ -41,6 +42,8 @@ pub(crate) struct Entry {
     value: UnsafeCell<Option<Box<dyn Held>>>,
     site: AtomicPtr<Location<'static>>,
     shared: Arc<Shared>,
+    /// Where every living pin was taken, if the pool keeps that.
+    sites: Option<Box<Sites>>,
     pub(crate) touched: AtomicBool,
     pub(crate) discardable: bool,
     pub(crate) slot: u32,
@@ -82,12 +85,14 @@ unsafe impl Send for Entry {}
 
 impl Entry {
     pub(crate) fn new(shared: Arc<Shared>, slot: u32, word: Word, contents: Contents) -> Self {
+        let sites = shared.track_pins.then(Box::default);
         Self {
             word,
             stamp: AtomicU64::new(0),
             value: UnsafeCell::new(contents.value),
             site: AtomicPtr::new(std::ptr::null_mut()),
             shared,
+            sites,
             touched: AtomicBool::new(false),
             discardable: contents.discardable,
             slot,
@@ -107,14 +112,34 @@ impl Entry {
     }
 
     /// Where the latest pin was taken.
-    pub(crate) fn site(&self) -> Option<&'static Location<'static>> {
+    pub(crate) fn site(&self) -> Option<Site> {
         let site = self.site.load(Ordering::Relaxed);
         // SAFETY: the pointer is null or was made from a `&'static Location` in `note_site`.
         unsafe { site.as_ref() }
     }
 
-    pub(crate) fn note_site(&self, site: &'static Location<'static>) {
+    /// Notes where a pin was taken; answers the site if the pin has to be taken off the list again.
+    #[inline]
+    fn note_site(&self, site: Site) -> Option<Site> {
         self.site.store(std::ptr::from_ref(site).cast_mut(), Ordering::Relaxed);
+        match &self.sites {
+            None => None,
+            Some(sites) => sites.add(site),
+        }
+    }
+
+    /// Takes a pin off the list.
+    #[cold]
+    fn forget_site(&self, site: Site) {
+        let ours = self.shared.maker.is_here();
+        if let Some(sites) = self.sites.as_ref().filter(|_| ours) {
+            sites.remove(site);
+        }
+    }
+
+    /// Where the living pins were taken; empty unless the pool keeps that.
+    pub(crate) fn sites(&self) -> Vec<PinSite> {
+        self.sites.as_ref().map_or_else(Vec::new, |sites| sites.list())
     }
 
     /// The value, for the thread that writes it: the word is `Spilling`, or `Releasing`, by that thread's step.
@@ -161,6 +186,8 @@ impl Drop for Entry {
 pub(crate) struct Pin<E: Deref<Target = Entry>, V: ?Sized> {
     entry: E,
     view: NonNull<V>,
+    /// Where it was taken, if the entry has that on its list.
+    listed: Option<Site>,
 }
 
 // SAFETY: the view is only read, so handing it to another thread needs `V: Sync`.
@@ -169,13 +196,16 @@ unsafe impl<E: Deref<Target = Entry> + Send, V: ?Sized + Sync> Send for Pin<E, V
 unsafe impl<E: Deref<Target = Entry> + Sync, V: ?Sized + Sync> Sync for Pin<E, V> {}
 
 impl<E: Deref<Target = Entry>, V: ?Sized> Pin<E, V> {
-    /// Pins `entry` if its value is in memory, and makes the view; `Ok(None)` when it is not in memory.
+    /// Pins `entry` if its value is in memory, and makes the view; gives `entry` back when it is not in memory.
+    // A get that calls out of line for its pin costs a third more (`cargo xtask bench core`).
+    #[inline(always)]
     pub(crate) fn try_new(
         entry: E,
+        site: Site,
         view: impl FnOnce(&dyn Held) -> Result<&V>,
     ) -> Result<Result<Self, E>> {
         match entry.word.pin(|last| entry.shared.after_last_unpin(&entry, last)) {
-            Pinning::Pinned => Self::of_pinned(entry, view).map(Ok),
+            Pinning::Pinned => Self::of_pinned(entry, site, view).map(Ok),
             Pinning::NotReadable => Ok(Err(entry)),
             Pinning::TooMany => {
                 let (id, pins) = (entry.id(), crate::word::PINS_MAX);
@@ -185,7 +215,12 @@ impl<E: Deref<Target = Entry>, V: ?Sized> Pin<E, V> {
     }
 
     /// Takes over a pin that the calling thread holds already.
-    pub(crate) fn of_pinned(entry: E, view: impl FnOnce(&dyn Held) -> Result<&V>) -> Result<Self> {
+    #[inline(always)]
+    pub(crate) fn of_pinned(
+        entry: E,
+        site: Site,
+        view: impl FnOnce(&dyn Held) -> Result<&V>,
+    ) -> Result<Self> {
         // From here on the pin is given back on every way out.
         let guard = Unpin(&*entry);
         // SAFETY: the pin is held and was taken while the word was readable (or by the loader itself), so the value
@@ -194,7 +229,8 @@ impl<E: Deref<Target = Entry>, V: ?Sized> Pin<E, V> {
         let held = value.as_deref().expect("a pinned entry has its value");
         let view = NonNull::from(view(held)?);
         std::mem::forget(guard);
-        Ok(Self { entry, view })
+        let listed = entry.note_site(site);
+        Ok(Self { entry, view, listed })
     }
 
     pub(crate) fn entry(&self) -> &E {
@@ -208,7 +244,11 @@ impl<E: Deref<Target = Entry>, V: ?Sized> Pin<E, V> {
 }
 
 impl<E: Deref<Target = Entry>, V: ?Sized> Drop for Pin<E, V> {
+    #[inline(always)]
     fn drop(&mut self) {
+        if let Some(site) = self.listed {
+            self.entry.forget_site(site);
+        }
         drop(Unpin(&*self.entry));
     }
 }
@@ -217,6 +257,7 @@ impl<E: Deref<Target = Entry>, V: ?Sized> Drop for Pin<E, V> {
 struct Unpin<E: Deref<Target = Entry>>(E);
 
 impl<E: Deref<Target = Entry>> Drop for Unpin<E> {
+    #[inline(always)]
     fn drop(&mut self) {
         if let Some(last) = self.0.word.unpin() {
             self.0.shared.after_last_unpin(&self.0, last);

@@ -243,15 +243,37 @@ pub struct PinnedValue {
     pub pins: u32,
     /// Where the latest pin was taken.
     pub site: Option<&'static Location<'static>>,
+    /// Where each living pin was taken, the most frequent first; empty unless the pool was opened with
+    /// [`track_pins`](crate::PoolOptions::track_pins). Read a moment after `pins`, which others may have changed.
+    pub sites: Vec<PinSite>,
+}
+
+/// A line of the program that holds pins of one value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PinSite {
+    /// The call that took them.
+    pub site: &'static Location<'static>,
+    /// How many of them are alive.
+    pub pins: u32,
+}
+
+impl fmt::Display for PinSite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} from {}", self.pins, self.site)
+    }
 }
 
 impl fmt::Display for PinnedValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "value {} holds {} bytes, {} pins", self.id, self.bytes, self.pins)?;
         match self.site {
-            Some(site) => write!(f, ", the latest at {site}"),
-            None => Ok(()),
+            Some(site) => write!(f, ", the latest at {site}")?,
+            None => return Ok(()),
         }
+        for (at, site) in self.sites.iter().enumerate() {
+            write!(f, "{}{site}", if at == 0 { ": " } else { ", " })?;
+        }
+        Ok(())
     }
 }
 

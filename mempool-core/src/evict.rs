@@ -306,6 +306,7 @@ fn pinned_value(entry: &Entry) -> Option<PinnedValue> {
         bytes: read(&entry.charged_bytes),
         pins: now.pins(),
         site: entry.site(),
+        sites: entry.sites(),
     })
 }
 

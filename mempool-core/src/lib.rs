@@ -75,6 +75,7 @@ mod reclaim;
 mod registration;
 mod shared;
 mod sink;
+mod sites;
 mod stats;
 mod store;
 mod sync;
@@ -90,8 +91,8 @@ pub use builder::Builder;
 pub use codec::{Build, Codec, CodecName, Format, Room, copy_into, type_tag};
 pub use dref::DRef;
 pub use error::{
-    Cause, CodecError, Error, ErrorKind, FrameDamage, NoRoom, PinnedValue, Rejected, Result,
-    StoreError, StoreErrorKind,
+    Cause, CodecError, Error, ErrorKind, FrameDamage, NoRoom, PinSite, PinnedValue, Rejected,
+    Result, StoreError, StoreErrorKind,
 };
 pub use file::FileRef;
 pub use frame::{

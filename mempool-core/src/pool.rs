@@ -19,6 +19,7 @@ use crate::pin::{Loaded, Pinned, PinnedOwned};
 use crate::registration::{Holder, Registered, Registration, key_of, name_of, wrong_codec};
 use crate::shared::{Place, Shared, Writing};
 use crate::sink::Sink;
+use crate::sites::Site;
 use crate::stats::{Stats, count};
 use crate::sync;
 use crate::word::{Eviction, State, Word};
@@ -289,6 +290,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
     /// # Errors
     /// [`Error::HoldsReferences`] for a value that holds references; what the store and the codec say. An existing
     /// file is then as it was.
+    #[track_caller]
     pub fn save_to_disk<T>(
         &self,
         reference: &DRef<T>,
@@ -296,11 +298,12 @@ impl<C: Send + Sync + 'static> Pool<C> {
     ) -> Result<FileRef<T>> {
         let entry = self.own(reference)?;
         let path = path.as_ref();
+        let site = Location::caller();
         loop {
             if let Some(error) = self.shared.refusal(entry) {
                 return Err(error);
             }
-            if let Some(saved) = self.save_from_memory(entry, path)? {
+            if let Some(saved) = self.save_from_memory(entry, site, path)? {
                 return Ok(saved);
             }
             if entry.word.load().on_disk()
@@ -312,9 +315,14 @@ impl<C: Send + Sync + 'static> Pool<C> {
         }
     }
 
-    fn save_from_memory<T>(&self, entry: &Entry, path: &Path) -> Result<Option<FileRef<T>>> {
+    fn save_from_memory<T>(
+        &self,
+        entry: &Entry,
+        site: Site,
+        path: &Path,
+    ) -> Result<Option<FileRef<T>>> {
         let registration = &entry.registration;
-        let Ok(pin) = Pin::<&Entry, dyn Held>::try_new(entry, |held| Ok(held))? else {
+        let Ok(pin) = Pin::<&Entry, dyn Held>::try_new(entry, site, |held| Ok(held))? else {
             return Ok(None);
         };
         let body = |sink: &mut Sink<'_>| registration.mmwrite(pin.view(), sink);
@@ -473,7 +481,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
     }
 
     #[inline]
-    fn pin<T, E>(&self, entry: E, site: &'static Location<'static>) -> Result<Pin<E, C::View>>
+    fn pin<T, E>(&self, entry: E, site: Site) -> Result<Pin<E, C::View>>
     where
         C: Codec<T>,
         T: Send + Sync + 'static,
@@ -483,22 +491,15 @@ impl<C: Send + Sync + 'static> Pool<C> {
         if !Arc::ptr_eq(entry.shared(), &self.shared) {
             return Err(Error::WrongPool { id: entry.id() });
         }
-        match Pin::try_new(entry, Self::view::<T>)? {
-            Ok(pin) => {
-                pin.entry().note_site(site);
-                Ok(pin)
-            }
+        match Pin::try_new(entry, site, Self::view::<T>)? {
+            Ok(pin) => Ok(pin),
             Err(entry) => self.pin_absent::<T, E>(entry, site),
         }
     }
 
     /// Pins a value that was not in memory a moment ago.
     #[cold]
-    fn pin_absent<T, E>(
-        &self,
-        mut entry: E,
-        site: &'static Location<'static>,
-    ) -> Result<Pin<E, C::View>>
+    fn pin_absent<T, E>(&self, mut entry: E, site: Site) -> Result<Pin<E, C::View>>
     where
         C: Codec<T>,
         T: Send + Sync + 'static,
@@ -511,21 +512,15 @@ impl<C: Send + Sync + 'static> Pool<C> {
             if let Some(error) = self.shared.refusal(&entry) {
                 return Err(error);
             }
-            let pin = if entry.word.begin_load() {
+            if entry.word.begin_load() {
                 self.shared.load(&entry, self.patience())?;
-                Pin::of_pinned(entry, Self::view::<T>)?
-            } else {
-                self.shared.wait_while_absent(&entry);
-                match Pin::try_new(entry, Self::view::<T>)? {
-                    Ok(pin) => pin,
-                    Err(back) => {
-                        entry = back;
-                        continue;
-                    }
-                }
-            };
-            pin.entry().note_site(site);
-            return Ok(pin);
+                return Pin::of_pinned(entry, site, Self::view::<T>);
+            }
+            self.shared.wait_while_absent(&entry);
+            match Pin::try_new(entry, site, Self::view::<T>)? {
+                Ok(pin) => return Ok(pin),
+                Err(back) => entry = back,
+            }
         }
     }
 

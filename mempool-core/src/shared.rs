@@ -55,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) past_gets: AtomicU64,
     pub(crate) closed: AtomicBool,
     pub(crate) passes: Passes,
+    /// Whether every pin's call site is kept.
+    pub(crate) track_pins: bool,
 }
 
 /// A slot that was claimed for a value that is on its way; dropped, it is free again.
@@ -111,7 +113,13 @@ pub(crate) struct Writing<'a> {
 }
 
 impl Shared {
-    pub(crate) fn new(id: u64, ledger: Arc<Ledger>, policy: Policy, back: Arc<Back>) -> Self {
+    pub(crate) fn new(
+        id: u64,
+        ledger: Arc<Ledger>,
+        policy: Policy,
+        back: Arc<Back>,
+        track_pins: bool,
+    ) -> Self {
         Self {
             id,
             maker: back.maker,
@@ -127,6 +135,7 @@ impl Shared {
             past_gets: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             passes: Passes::default(),
+            track_pins,
         }
     }
 
