@@ -8,7 +8,6 @@ use crate::fork::Maker;
 use crate::id::Id;
 use crate::reclaim::{Reclaimer, Work};
 use crate::registration::Registration;
-use crate::stats::read;
 use crate::store::{Handle, SpillStore};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -34,6 +33,13 @@ impl Back {
     }
 }
 
+/// Where a frame lies, and what its value was charged when it was written.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) handle: Handle,
+    pub(crate) charged_bytes: u64,
+}
+
 /// The frame of an entry on disk.
 #[derive(Default)]
 pub(crate) enum Kept {
@@ -41,25 +47,25 @@ pub(crate) enum Kept {
     #[default]
     No,
     /// The entry alone keeps it: the usual case, which costs no allocation.
-    Own(Handle),
+    Own(Place),
     /// File references may keep it, too.
     Claimed(Arc<FrameClaim>),
 }
 
 impl Kept {
-    /// Where the frame lies.
-    pub(crate) fn handle(&self) -> Option<Handle> {
+    /// Where the frame lies, if there is one.
+    pub(crate) fn place(&self) -> Option<Place> {
         match self {
             Self::No => None,
-            Self::Own(handle) => Some(*handle),
-            Self::Claimed(claim) => Some(claim.handle),
+            Self::Own(place) => Some(*place),
+            Self::Claimed(claim) => Some(claim.place),
         }
     }
 
     /// The entry is gone: gives the frame up, unless somebody else has a claim on it.
     pub(crate) fn give_up(self, back: &Arc<Back>) {
         match self {
-            Self::Own(handle) => back.give_up(handle),
+            Self::Own(place) => back.give_up(place.handle),
             Self::No | Self::Claimed(_) => {}
         }
     }
@@ -68,10 +74,9 @@ impl Kept {
 /// A frame that is alive, and what is needed to read it without its entry.
 pub(crate) struct FrameClaim {
     pub(crate) back: Arc<Back>,
-    pub(crate) handle: Handle,
+    pub(crate) place: Place,
     pub(crate) id: Id,
     pub(crate) registration: Arc<dyn Registration>,
-    pub(crate) charged_bytes: u64,
     pub(crate) references: References,
 }
 
@@ -79,17 +84,16 @@ impl FrameClaim {
     /// A claim on the frame of `entry`, which from then on has no more than such a claim itself.
     pub(crate) fn on(entry: &Entry) -> Option<Arc<Self>> {
         let cold = &mut *crate::sync::lock(&entry.cold);
-        let handle = match &cold.kept {
+        let place = match &cold.kept {
             Kept::No => return None,
             Kept::Claimed(claim) => return Some(Arc::clone(claim)),
-            Kept::Own(handle) => *handle,
+            Kept::Own(place) => *place,
         };
         let claim = Arc::new(Self {
             back: Arc::clone(&entry.shared().back),
-            handle,
+            place,
             id: entry.id(),
             registration: Arc::clone(&entry.registration),
-            charged_bytes: read(&entry.charged_bytes),
             references: cold.references.clone(),
         });
         cold.kept = Kept::Claimed(Arc::clone(&claim));
@@ -99,10 +103,10 @@ impl FrameClaim {
     /// What is needed to read it.
     pub(crate) fn frame(&self) -> OwnFrame<'_> {
         OwnFrame {
-            handle: self.handle,
+            handle: self.place.handle,
             id: self.id,
             registration: &self.registration,
-            charged_bytes: self.charged_bytes,
+            charged_bytes: self.place.charged_bytes,
             references: self.references.as_deref().map_or(&[], Vec::as_slice),
         }
     }
@@ -115,7 +119,7 @@ impl Drop for FrameClaim {
             std::mem::forget((Arc::clone(&self.back), Arc::clone(&self.registration)));
             return std::mem::forget(self.references.take());
         }
-        self.back.give_up(self.handle);
+        self.back.give_up(self.place.handle);
         if let Some(references) = self.references.take() {
             self.back.reclaimer.push(Work::References(references));
         }

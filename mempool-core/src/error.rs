@@ -123,7 +123,7 @@ pub enum Error {
     },
     /// The store failed.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(StoreError),
     /// A codec failed.
     #[error(transparent)]
     Codec(#[from] CodecError),
@@ -149,6 +149,16 @@ impl Error {
             Self::Codec(codec) => codec.kind,
             Self::Frame { .. } => ErrorKind::Damage,
             _ => ErrorKind::Misuse,
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    /// A store that asks for room passes on what it was told; that says more than that the store failed.
+    fn from(StoreError { kind, source }: StoreError) -> Self {
+        match source.downcast::<Self>() {
+            Ok(own) => *own,
+            Err(source) => Self::Store(StoreError { kind, source }),
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::id::Id;
 use crate::options::SetOptions;
 use crate::pin::{Loaded, Pinned, PinnedOwned};
 use crate::registration::{Holder, Registered, Registration, key_of, name_of, wrong_codec};
-use crate::shared::{Place, Shared, Writing};
+use crate::shared::{Shared, Vacancy, Writing};
 use crate::sink::Sink;
 use crate::sites::Site;
 use crate::stats::{Stats, count};
@@ -124,14 +124,14 @@ impl<C: Send + Sync + 'static> Pool<C> {
         T: Send + Sync + 'static,
     {
         let wait = options.wait.unwrap_or_else(|| self.patience());
-        let place = match self.shared.claim_place() {
-            Ok(place) => place,
+        let vacancy = match self.shared.claim_slot() {
+            Ok(vacancy) => vacancy,
             Err(error) => return Err(Rejected::new(value, error)),
         };
         match self.admit(value, wait) {
-            Ok((holder, charge)) => Ok(self.insert(place, holder, charge, options)),
+            Ok((holder, charge)) => Ok(self.insert(vacancy, holder, charge, options)),
             Err(Rejected { value, error: Error::TooLarge { .. } }) if !options.discardable => {
-                self.set_on_disk(place, value, options)
+                self.set_on_disk(vacancy, value, options)
             }
             Err(rejected) => Err(rejected),
         }
@@ -156,8 +156,9 @@ impl<C: Send + Sync + 'static> Pool<C> {
     ///
     /// # Errors
     /// [`Error::Deleted`], [`Error::Discarded`], [`Error::Closed`], [`Error::WrongCodec`], [`Error::WrongPool`],
-    /// [`Error::Forked`]; for a value on disk what the store and the codec say, and [`Error::NoRoom`] if it must be decoded and pins fill the
-    /// limit. The value is whole in all these cases, and a later get may succeed.
+    /// [`Error::Forked`]; for a value on disk what the store and the codec say, and [`Error::NoRoom`] or
+    /// [`Error::TooLarge`] if it must be decoded, or copied by a store that has run out of maps, and there is no room
+    /// for that. The value is whole in all these cases, and a later get may succeed.
     #[track_caller]
     #[inline]
     pub fn get<'a, T>(&self, reference: &'a DRef<T>) -> Result<Pinned<'a, C, T>>
@@ -342,7 +343,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
         let writing = Writing {
             registration: &claim.registration,
             id: claim.id,
-            charged_bytes: claim.charged_bytes,
+            charged_bytes: claim.place.charged_bytes,
             references: claim.references.clone(),
             body: &body,
         };
@@ -378,8 +379,8 @@ impl<C: Send + Sync + 'static> Pool<C> {
                 if claim.registration.key() != registration.key() {
                     return Err(wrong_codec::<C, T>(&*claim.registration));
                 }
-                let held = self.shared.read_own(claim.frame(), self.patience())?;
-                (held, Some(Arc::clone(claim)))
+                let read = self.shared.read_own(claim.frame(), self.patience())?;
+                (read.held, Some(Arc::clone(claim)))
             }
             On::Saved(saved) => {
                 let (path, print) = (&saved.path, saved.fingerprint);
@@ -585,14 +586,14 @@ impl<C: Send + Sync + 'static> Pool<C> {
         C: Codec<T>,
         T: Send + Sync + 'static,
     {
-        let place = self.shared.claim_place()?;
+        let vacancy = self.shared.claim_slot()?;
         let (holder, charge) = self.hold::<T>(resident, room);
-        Ok(self.insert(place, holder, charge, SetOptions::new()))
+        Ok(self.insert(vacancy, holder, charge, SetOptions::new()))
     }
 
     fn insert<T>(
         &self,
-        place: Place<'_>,
+        vacancy: Vacancy<'_>,
         holder: Holder<C, T>,
         charge: Charge,
         options: SetOptions,
@@ -612,11 +613,11 @@ impl<C: Send + Sync + 'static> Pool<C> {
                 destructor: options.destructor,
             },
         };
-        self.publish(place, State::Resident, contents)
+        self.publish(vacancy, State::Resident, contents)
     }
 
-    fn publish<T>(&self, place: Place<'_>, state: State, contents: Contents) -> DRef<T> {
-        let Id { slot, generation } = place.take();
+    fn publish<T>(&self, vacancy: Vacancy<'_>, state: State, contents: Contents) -> DRef<T> {
+        let Id { slot, generation } = vacancy.take();
         let word = Word::new(generation, state, state == State::Spilled);
         let entry = Arc::new(Entry::new(Arc::clone(&self.shared), slot, word, contents));
         let reference = DRef::new(AnyRef::first(Arc::clone(&entry)));
@@ -632,7 +633,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
     /// Writes a value that is larger than the limit straight to disk.
     fn set_on_disk<T>(
         &self,
-        place: Place<'_>,
+        vacancy: Vacancy<'_>,
         value: T,
         options: SetOptions,
     ) -> Result<DRef<T>, Rejected<T>>
@@ -644,7 +645,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
         let charged_bytes = self.codec.size_hint(&value).unwrap_or(0);
         let writing = Writing {
             registration: &registration,
-            id: place.id(),
+            id: vacancy.id(),
             charged_bytes,
             references: None,
             body: &|sink| self.codec.mmwrite_value(&value, sink),
@@ -654,7 +655,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
             Err(error) => return Err(Rejected::new(value, error)),
         };
         count(&self.shared.counters.straight_to_disk, 1);
-        let (kept, references) = (Kept::Own(written.handle), written.references);
+        let (kept, references) = (Kept::Own(written.place), written.references);
         let contents = Contents {
             value: None,
             charged_bytes,
@@ -662,7 +663,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
             registration,
             cold: Cold { kept, references, destructor: options.destructor },
         };
-        Ok(self.publish(place, State::Spilled, contents))
+        Ok(self.publish(vacancy, State::Spilled, contents))
     }
 }
 

@@ -21,7 +21,14 @@ pub(crate) trait Registration: Send + Sync {
     fn format(&self) -> Format;
     fn maps(&self) -> bool;
     fn mmwrite(&self, held: &dyn Held, sink: &mut Sink<'_>) -> Result<()>;
-    fn mmread(&self, source: &mut Source<'_>, room: Room) -> Result<Box<dyn Held>>;
+    fn mmread(&self, source: &mut Source<'_>, room: Room) -> Result<ReadBack>;
+}
+
+/// A value that was read from its frame.
+pub(crate) struct ReadBack {
+    pub(crate) held: Box<dyn Held>,
+    /// What it takes from the ledger: nothing for a view of a map.
+    pub(crate) charged_bytes: u64,
 }
 
 /// The registration of `T` with one instance of `C`.
@@ -74,10 +81,14 @@ impl<C: Codec<T>, T: Send + Sync + 'static> Registration for Registered<C, T> {
         self.codec.mmwrite(&holder.resident, sink)
     }
 
-    fn mmread(&self, source: &mut Source<'_>, mut room: Room) -> Result<Box<dyn Held>> {
+    fn mmread(&self, source: &mut Source<'_>, mut room: Room) -> Result<ReadBack> {
         let resident = self.codec.mmread(source, &mut room)?;
+        // A view keeps the frame; where that is a copy of a store that could not map, the copy counts.
+        let frame_bytes = if self.codec.maps() { source.reserved_bytes() } else { 0 };
+        let charged_bytes = room.charged_bytes().saturating_add(frame_bytes);
         let (rest, _) = room.finish();
-        Ok(Box::new(Holder::<C, T>::new(&self.codec, resident, rest)))
+        let held = Box::new(Holder::<C, T>::new(&self.codec, resident, rest));
+        Ok(ReadBack { held, charged_bytes })
     }
 }
 

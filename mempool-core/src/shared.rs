@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::budget::{Ledger, Wait};
 use crate::buffer::Buffer;
-use crate::claim::{Back, Kept, OwnFrame};
+use crate::claim::{Back, Kept, OwnFrame, Place};
 use crate::codec::{Format, Room};
 use crate::dref::{AnyRef, References, references};
 use crate::entry::{Entry, Held};
@@ -23,7 +23,7 @@ use crate::index::{Index, Touched};
 use crate::parking::Parking;
 use crate::recency::{Policy, SharedLog, with_log};
 use crate::reclaim::Work;
-use crate::registration::Registration;
+use crate::registration::{ReadBack, Registration};
 use crate::sink::{Sink, Source, Trust};
 use crate::stats::{Counters, Stats, count, read};
 use crate::store::{Fingerprint, Handle};
@@ -60,12 +60,12 @@ pub(crate) struct Shared {
 }
 
 /// A slot that was claimed for a value that is on its way; dropped, it is free again.
-pub(crate) struct Place<'a> {
+pub(crate) struct Vacancy<'a> {
     shared: &'a Shared,
     id: Id,
 }
 
-impl Place<'_> {
+impl Vacancy<'_> {
     pub(crate) fn id(&self) -> Id {
         self.id
     }
@@ -76,7 +76,7 @@ impl Place<'_> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Vacancy<'_> {
     fn drop(&mut self) {
         if self.shared.maker.is_here() {
             sync::lock(&self.shared.index).free_slot(self.id.slot);
@@ -86,18 +86,21 @@ impl Drop for Place<'_> {
 
 /// A frame of our own that was written, and the references that it holds.
 pub(crate) struct Written {
-    pub(crate) handle: Handle,
+    pub(crate) place: Place,
     pub(crate) references: References,
 }
 
 impl<'a> Writing<'a> {
     /// Of an entry that is in memory.
     pub(crate) fn of(entry: &'a Entry, body: &'a Body<'a>) -> Self {
+        let cold = sync::lock(&entry.cold);
+        // What the value takes; the entry has what it takes now, which is more for a copy of its frame.
+        let written = cold.kept.place().map(|place| place.charged_bytes);
         Self {
             registration: &entry.registration,
             id: entry.id(),
-            charged_bytes: read(&entry.charged_bytes),
-            references: sync::lock(&entry.cold).references.clone(),
+            charged_bytes: written.unwrap_or_else(|| read(&entry.charged_bytes)),
+            references: cold.references.clone(),
             body,
         }
     }
@@ -140,11 +143,11 @@ impl Shared {
     }
 
     /// A slot for a new value; an error when the pool is closed or has as many values as slots.
-    pub(crate) fn claim_place(&self) -> Result<Place<'_>> {
+    pub(crate) fn claim_slot(&self) -> Result<Vacancy<'_>> {
         self.check_process()?;
         let claimed = sync::lock(&self.index).claim_slot();
         let (slot, generation) = claimed.ok_or(Error::Closed)?;
-        Ok(Place { shared: self, id: Id { slot, generation } })
+        Ok(Vacancy { shared: self, id: Id { slot, generation } })
     }
 
     /// Refuses a forked child of the process that opened the pool.
@@ -324,23 +327,29 @@ impl Shared {
 
     /// Brings a value back; the word is `Loading` by this thread's step. On success the caller holds a pin.
     pub(crate) fn load(&self, entry: &Entry, wait: Wait) -> Result<()> {
-        let (handle, references) = {
+        let (place, references) = {
             let cold = sync::lock(&entry.cold);
-            (cold.kept.handle(), cold.references.clone())
+            (cold.kept.place(), cold.references.clone())
         };
+        let Place { handle, charged_bytes } = place.expect("a spilled entry has its frame");
         let registration = &entry.registration;
         // The entry keeps its frame while the word is `Loading`.
         let frame = OwnFrame {
-            handle: handle.expect("a spilled entry has its frame"),
+            handle,
             id: entry.id(),
             registration,
-            charged_bytes: read(&entry.charged_bytes),
+            charged_bytes,
             references: references.as_deref().map_or(&[], Vec::as_slice),
         };
         let loaded = caught(registration, || self.read_own(frame, wait));
         match loaded {
-            Ok(held) => {
-                let mapped = registration.maps();
+            Ok(ReadBack { held, charged_bytes }) => {
+                // A view of a counted copy is resident like any other value: it can be evicted for its bytes.
+                let free = charged_bytes == 0 || mutant!("copy_taken_for_a_map");
+                let mapped = registration.maps() && free;
+                if !mapped {
+                    entry.charged_bytes.store(charged_bytes, Ordering::Relaxed);
+                }
                 entry.put(held);
                 entry.word.end_load(mapped);
                 count(&self.counters.loads, 1);
@@ -359,10 +368,10 @@ impl Shared {
     }
 
     /// Reads the value of a frame of our own.
-    pub(crate) fn read_own(&self, own: OwnFrame<'_>, wait: Wait) -> Result<Box<dyn Held>> {
-        let bytes = if own.registration.maps() { 0 } else { own.charged_bytes };
-        let mut room = self.room(bytes, wait)?;
-        let (frame, header) = self.open_own(&own, &mut room)?;
+    pub(crate) fn read_own(&self, own: OwnFrame<'_>, wait: Wait) -> Result<ReadBack> {
+        // A room of its own: what a copy of the frame takes is not what the value takes.
+        let (frame, header) = self.open_own(&own, &mut self.room(0, wait)?)?;
+        let room = self.room(if own.registration.maps() { 0 } else { own.charged_bytes }, wait)?;
         own.registration.mmread(&mut Source::new(&frame, &header, own.references, Trust::Own), room)
     }
 
@@ -395,15 +404,12 @@ impl Shared {
         registration: &dyn Registration,
         wait: Wait,
     ) -> Result<Box<dyn Held>> {
-        let mut room = self.room(0, wait)?;
-        let frame = self.back.store.load(path, &mut room)?;
+        let frame = self.back.store.load(path, &mut self.room(0, wait)?)?;
         let damaged = |damage| Error::Frame { what: path.display().to_string(), damage };
         let header = self.decode_header(&frame).map_err(damaged)?;
         check_saved(&header, &frame, fingerprint, registration.format()).map_err(damaged)?;
-        if !registration.maps() {
-            room.grow(header.resident_bytes)?;
-        }
-        registration.mmread(&mut Source::new(&frame, &header, &[], Trust::Saved), room)
+        let room = self.room(if registration.maps() { 0 } else { header.resident_bytes }, wait)?;
+        Ok(registration.mmread(&mut Source::new(&frame, &header, &[], Trust::Saved), room)?.held)
     }
 
     fn decode_header(&self, frame: &Buffer) -> Result<Header, FrameDamage> {
@@ -452,7 +458,8 @@ impl Shared {
         count(&self.counters.written_bytes, handle.bytes);
         // A codec that encoded while it admitted handed its references over then.
         let held = if found.is_empty() { writing.references.clone() } else { references(found) };
-        Written { handle, references: held }
+        let place = Place { handle, charged_bytes: writing.charged_bytes };
+        Written { place, references: held }
     }
 
     /// Writes a frame to a file of the user's.
@@ -504,9 +511,9 @@ impl Shared {
             entries.iter().zip(&bodies).map(|(entry, body)| Writing::of(entry, body)).collect();
         let (all, failed) = self.write_frames(&writings);
         let done = all.len();
-        for (entry, Written { handle, mut references }) in entries.iter().zip(all) {
+        for (entry, Written { place, mut references }) in entries.iter().zip(all) {
             let mut cold = sync::lock(&entry.cold);
-            cold.kept = Kept::Own(handle);
+            cold.kept = Kept::Own(place);
             std::mem::swap(&mut cold.references, &mut references);
             // What the entry held before is let go of under no lock: it may end other values.
             drop(cold);

@@ -267,6 +267,11 @@ impl<'a> Source<'a> {
         crate::dref::reference_at(self.references, index)
     }
 
+    /// What the frame takes from the ledger: nothing when it is mapped.
+    pub(crate) fn reserved_bytes(&self) -> u64 {
+        self.frame.reserved_bytes()
+    }
+
     /// How much is to be checked.
     #[must_use]
     pub fn trust(&self) -> Trust {

@@ -52,6 +52,12 @@ const MUTANTS: &[Mutant] = &[
         "verbs",
         "a_value_keeps_the_references_in_it_alive",
     ),
+    mutant(
+        "copy_taken_for_a_map",
+        "mempool-spill",
+        "readback",
+        "a_copy_is_counted_and_makes_room_for_others",
+    ),
     mutant("fork_unnoticed", "mempool-core", "fork", "every_call_of_a_child_answers_forked"),
 ];
 
