@@ -7,6 +7,7 @@
 
 mod bench;
 mod deep;
+mod errcover;
 mod invocation;
 mod json;
 mod machine;
@@ -48,6 +49,12 @@ const TASKS: &[Task] = &[
         arguments: "",
         about: "the rules that neither rustfmt nor clippy knows",
         run: tidy::run,
+    },
+    Task {
+        name: "errcover",
+        arguments: "",
+        about: "every variant of our errors, and the test that provokes it",
+        run: errcover::run,
     },
     Task {
         name: "mutants",

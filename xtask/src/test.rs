@@ -5,6 +5,7 @@
 //! loom and shuttle, whose `cfg` changes every crate, build apart.
 
 use crate::Verdict;
+use crate::errcover;
 use crate::invocation::{Flavor, Invocation};
 use crate::metadata::{Metadata, Package};
 use crate::proof::Tier;
@@ -40,6 +41,7 @@ fn lints(workspace: &Workspace, metadata: &Metadata) -> Vec<Step> {
     vec![
         Step::check("format", cargo(&["fmt", "--all", "--check"])),
         Step::inside("tidy", tidy::step).bar(26),
+        Step::inside("errcover", errcover::step).bar(28),
         Step::check(
             "clippy",
             cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]),
