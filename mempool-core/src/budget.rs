@@ -26,6 +26,14 @@ pub enum Wait {
 }
 
 impl Wait {
+    /// Whether there is nothing left to wait for. Under a model checker there is no time.
+    fn is_over(self) -> bool {
+        match self {
+            Self::No => true,
+            Self::Until(deadline) => !sync::MODELLED && Instant::now() >= deadline,
+        }
+    }
+
     /// Until `timeout` from now.
     #[must_use]
     pub fn for_at_most(timeout: Duration) -> Self {
@@ -43,6 +51,10 @@ impl Wait {
         }
     }
 }
+
+/// How often a request whose time is over looks again when something has changed since its last look. A change may be
+/// what it waits for; readers that come and go change something without end.
+const LATE_LOOKS_MAX: u32 = 16;
 
 /// What one pass of eviction came to.
 #[derive(Debug)]
@@ -82,6 +94,8 @@ struct State {
     /// Tickets of the requests that wait, oldest first. Only the first may take.
     queue: VecDeque<u64>,
     next_ticket: u64,
+    /// The pool is closed: nobody is let in any more.
+    closed: bool,
     /// Moves with everything that may let a waiter go on.
     epoch: u64,
 }
@@ -109,6 +123,7 @@ impl Ledger {
             peak: 0,
             queue: VecDeque::new(),
             next_ticket: 0,
+            closed: false,
             epoch: 0,
         };
         Arc::new(Self {
@@ -161,7 +176,8 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Error::TooLarge`] beyond the whole limit, [`Error::NoRoom`] when pins fill it, [`Error::Spill`]
-    /// when what could be evicted could not be written, [`Error::Forked`] in a forked child.
+    /// when what could be evicted could not be written, [`Error::Closed`] with its pool, also for requests that
+    /// wait when that is closed, [`Error::Forked`] in a forked child.
     pub fn reserve(self: &Arc<Self>, bytes: u64, wait: Wait) -> Result<Reservation> {
         self.take(bytes, wait)?;
         Ok(Reservation { ledger: Arc::clone(self), bytes })
@@ -179,6 +195,13 @@ impl Ledger {
     /// As [`reserve`](Self::reserve); the limit then stays what it was.
     pub fn set_limit(&self, limit_bytes: u64, wait: Wait) -> Result<()> {
         self.acquire(Request::Limit(limit_bytes), wait)
+    }
+
+    /// Lets nobody in any more, and ends those who wait. What is taken is paid back as ever.
+    pub(crate) fn close(&self) {
+        let mut state = sync::lock(&self.state);
+        state.closed = true;
+        self.move_on(&mut state);
     }
 
     /// Tells those who wait that something may have become evictable.
@@ -219,6 +242,9 @@ impl Ledger {
             return Err(Error::Forked);
         }
         let mut state = sync::lock(&self.state);
+        if state.closed {
+            return Err(Error::Closed);
+        }
         if state.queue.is_empty() && request.grant(&mut state) {
             return Ok(());
         }
@@ -230,15 +256,23 @@ impl Ledger {
         drop(state);
         let outcome = self.acquire_in_turn(request, ticket, wait.begun());
         let mut state = sync::lock(&self.state);
+        let first = state.queue.front() == Some(&ticket);
         state.queue.retain(|&waiting| waiting != ticket);
         self.waiting.store(state.queue.len(), Ordering::Release);
-        self.move_on(&mut state);
+        // Who leaves from further behind changes nothing for the others.
+        if first {
+            self.move_on(&mut state);
+        }
         outcome
     }
 
     fn acquire_in_turn(&self, request: Request, ticket: u64, wait: Wait) -> Result<()> {
+        let mut late_looks = 0;
         loop {
             let mut state = sync::lock(&self.state);
+            if state.closed {
+                return Err(Error::Closed);
+            }
             let epoch = state.epoch;
             let first = state.queue.front() == Some(&ticket);
             if first && request.grant(&mut state) {
@@ -254,7 +288,11 @@ impl Ledger {
             match progress {
                 Progress::Freed => {}
                 Progress::Failed(error) => return Err(error),
-                Progress::Stuck => self.wait_for_change(request, epoch, wait)?,
+                Progress::Stuck => {
+                    late_looks += u32::from(wait.is_over());
+                    let epoch = (late_looks <= LATE_LOOKS_MAX).then_some(epoch);
+                    self.wait_for_change(request, epoch, wait)?;
+                }
             }
         }
     }
@@ -266,12 +304,13 @@ impl Ledger {
         }
     }
 
-    /// Returns when the epoch has moved on from `epoch`, which was read before the look that found nothing.
-    fn wait_for_change(&self, request: Request, epoch: u64, wait: Wait) -> Result<()> {
+    /// Returns when the epoch has moved on from `epoch`, which was read before the look that found nothing; without
+    /// one, it was the last look.
+    fn wait_for_change(&self, request: Request, epoch: Option<u64>, wait: Wait) -> Result<()> {
         let mut state = sync::lock(&self.state);
-        while state.epoch == epoch {
+        while epoch.is_none_or(|epoch| state.epoch == epoch) {
             let deadline = match wait {
-                Wait::Until(deadline) if sync::MODELLED || Instant::now() < deadline => deadline,
+                Wait::Until(deadline) if !wait.is_over() => deadline,
                 _ => {
                     let report = request.report(&state);
                     drop(state);

@@ -190,6 +190,24 @@ fn a_waiter_is_woken_by_a_payment() {
 }
 
 #[test]
+fn a_close_ends_a_waiter() {
+    loom::model(|| {
+        let ledger = Ledger::new(2, Duration::ZERO);
+        let held = ledger.reserve(2, Wait::No).unwrap();
+        let other = Arc::clone(&ledger);
+        let waiting = thread::spawn(move || {
+            let far = Wait::Until(std::time::Instant::now());
+            other.reserve(1, far).map(drop)
+        });
+        ledger.close();
+        assert!(matches!(waiting.join().unwrap(), Err(crate::error::Error::Closed)));
+        drop(held);
+        assert_eq!(ledger.usage().used_bytes, 0);
+        assert_eq!(ledger.usage().waiting, 0);
+    });
+}
+
+#[test]
 fn a_watched_buffer_is_never_left_unannounced() {
     loom::model(|| {
         let ledger = Ledger::new(1 << 20, Duration::ZERO);

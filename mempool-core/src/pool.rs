@@ -410,7 +410,8 @@ impl<C: Send + Sync + 'static> Pool<C> {
     /// Changes the memory limit while the pool works; a lower one evicts first and stands when enough is free.
     ///
     /// # Errors
-    /// [`Error::NoRoom`] or [`Error::Spill`] when the pool cannot shrink so far; the limit then stays as it was.
+    /// [`Error::NoRoom`] or [`Error::Spill`] when the pool cannot shrink so far, [`Error::Closed`]; the limit then stays
+    /// as it was.
     pub fn set_memory_limit(&self, bytes: u64) -> Result<()> {
         self.shared.ledger.set_limit(bytes, self.patience())
     }
@@ -450,7 +451,8 @@ impl<C: Send + Sync + 'static> Pool<C> {
         }
     }
 
-    /// Ends every value and the store's session. Guards that are held stay good; a second call does nothing.
+    /// Ends every value and the store's session. Guards that are held stay good; calls that wait for room answer
+    /// [`Error::Closed`]; a second call does nothing.
     ///
     /// # Errors
     /// When the store could not remove what it had made.

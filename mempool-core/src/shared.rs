@@ -537,6 +537,7 @@ impl Shared {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
+        self.ledger.close();
         let entries: Vec<Arc<Entry>> = {
             let mut index = sync::lock(&self.index);
             index.close();
