@@ -190,3 +190,58 @@ fn sets_beside_a_change_of_the_limit() {
         assert_empty(&pool);
     });
 }
+
+#[test]
+fn tracked_pins_beside_a_report_and_an_eviction() {
+    check(|| {
+        let options = PoolOptions::new().memory_limit(2 * charge()).track_pins(true);
+        let pool = options.room_timeout(Duration::ZERO).open(Blob);
+        let one = set(&pool, 1);
+        let (a, b, c) = (pool.clone(), pool.clone(), pool.clone());
+        let (x, y) = (one.clone(), one.clone());
+        together(vec![
+            Box::new(move || is(&a, &x, 1)),
+            Box::new(move || {
+                let guard = b.get_owned(&y).unwrap();
+                thread::spawn(move || drop(guard)).join().unwrap();
+            }),
+            Box::new(move || match c.try_reserve(2 * charge()) {
+                Ok(all) => drop(all),
+                Err(Error::NoRoom(report)) => {
+                    let sites = report.largest.iter().flat_map(|value| &value.sites);
+                    assert!(sites.map(|site| site.pins).sum::<u32>() <= 2);
+                }
+                Err(error) => panic!("{error}"),
+            }),
+        ]);
+        is(&pool, &one, 1);
+        drop(one);
+        assert_empty(&pool);
+    });
+}
+
+#[test]
+fn a_close_beside_a_set_and_a_get() {
+    check(|| {
+        let pool = pool();
+        let one = set(&pool, 1);
+        let (a, b, c) = (pool.clone(), pool.clone(), pool.clone());
+        let other = one.clone();
+        together(vec![
+            Box::new(move || a.close().unwrap()),
+            Box::new(move || {
+                let patient = SetOptions::new().wait(Wait::for_at_most(Duration::from_secs(1)));
+                // It fits alone: the value and every guard of it go, so it is let in unless the pool is closed first.
+                if let Err(rejected) = b.set_with(vec![2; 2 * VALUE], patient) {
+                    assert!(matches!(rejected.error, Error::Closed), "{}", rejected.error);
+                }
+            }),
+            Box::new(move || match c.get(&other) {
+                Ok(view) => assert_eq!(view[..], value(1)[..]),
+                Err(error) => assert!(matches!(error, Error::Closed), "{error}"),
+            }),
+        ]);
+        drop(one);
+        assert_empty(&pool);
+    });
+}
