@@ -30,6 +30,7 @@ impl Wait {
     fn is_over(self) -> bool {
         match self {
             Self::No => true,
+            Self::For(_) => false,
             Self::Until(deadline) => !sync::MODELLED && Instant::now() >= deadline,
         }
     }

@@ -60,7 +60,9 @@ impl<T> Clone for FileRef<T> {
 impl<T> fmt::Debug for FileRef<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.on {
-            On::Claimed(claim) => write!(f, "FileRef(value {}, {:?})", claim.id, claim.place.handle),
+            On::Claimed(claim) => {
+                write!(f, "FileRef(value {}, {:?})", claim.id, claim.place.handle)
+            }
             On::Saved(saved) => write!(f, "FileRef({})", saved.path.display()),
         }
     }

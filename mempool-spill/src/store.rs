@@ -288,9 +288,17 @@ impl SpillStorage {
             return Ok(run);
         }
         let _growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(run) = self.run_in_filling(extent)? {
-            return Ok(run);
+        // Others may fill a new segment before this thread has a place in it; then the next one is made.
+        loop {
+            if let Some(run) = self.run_in_filling(extent)? {
+                return Ok(run);
+            }
+            self.grow()?;
         }
+    }
+
+    /// Makes the shared segment that is filled from now on; the caller holds `growing`.
+    fn grow(&self) -> Result<(), SpillError> {
         let (number, segment) = self.new_segment(self.options.segment_bytes)?;
         let places = Places::new(segment.bytes.bytes());
         let retired = {
@@ -303,7 +311,7 @@ impl SpillStorage {
         if let Some(retired) = retired {
             self.unlink(&retired);
         }
-        self.run_in_filling(extent)?.ok_or_else(|| self.closed())
+        Ok(())
     }
 
     fn run_in_filling(&self, extent: &Extent<'_>) -> Result<Option<Run<'_>>, SpillError> {

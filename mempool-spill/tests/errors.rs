@@ -160,3 +160,21 @@ fn a_handle_of_nothing_and_a_closed_store_say_so() {
         assert!(matches!(error, SpillError::Closed { .. }), "{error}");
     }
 }
+
+#[test]
+fn a_segment_that_others_fill_at_once_is_no_error() {
+    let scratch = Scratch::new("contended");
+    let store = scratch.options().open().unwrap();
+    // Four of these fill a segment, and four threads write them.
+    let write_many = || {
+        for _ in 0..500 {
+            let handle = write(&store, 15_000).unwrap();
+            store.free(&handle);
+        }
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(write_many)).collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+    assert_eq!(store.usage().live_bytes, 0);
+}
