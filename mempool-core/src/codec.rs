@@ -4,9 +4,9 @@ use std::fmt;
 
 use crate::budget::{Ledger, Reservation, Wait};
 use crate::buffer::Buffer;
-use crate::dref::{AnyRef, DRef};
+use crate::dref::{AnyRef, DRef, ReferenceList};
 use crate::error::{Rejected, Result};
-use crate::sink::{Sink, Source, push_reference};
+use crate::sink::{Sink, Source};
 
 /// The name of a codec, as it stands in the header of a frame: up to 16 bytes of ASCII, padded with zeros.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -208,13 +208,12 @@ pub struct Room {
     reservation: Reservation,
     taken: u64,
     wait: Wait,
-    pool: u64,
-    references: Vec<AnyRef>,
+    references: ReferenceList,
 }
 
 impl Room {
     pub(crate) fn new(reservation: Reservation, wait: Wait, pool: u64) -> Self {
-        Self { reservation, taken: 0, wait, pool, references: Vec::new() }
+        Self { reservation, taken: 0, wait, references: ReferenceList::new(pool, 0) }
     }
 
     /// Reserves `bytes` more, evicting other values as far as the call that made this room may wait.
@@ -258,7 +257,19 @@ impl Room {
     /// # Errors
     /// [`WrongPool`](crate::Error::WrongPool) for a reference of another pool.
     pub fn reference<T>(&mut self, reference: &DRef<T>) -> Result<u32> {
-        push_reference(&mut self.references, reference, self.pool)
+        self.references.push(reference)
+    }
+
+    /// Takes out what was handed over so far, for an encoder that adds to it by itself; what it made of it comes back
+    /// by [`put_references`](Self::put_references).
+    pub fn take_references(&mut self) -> ReferenceList {
+        let left = ReferenceList::new(self.references.pool(), 0);
+        std::mem::replace(&mut self.references, left)
+    }
+
+    /// Puts back what [`take_references`](Self::take_references) has taken out, and what was added to it.
+    pub fn put_references(&mut self, references: ReferenceList) {
+        self.references = references;
     }
 
     /// The ledger behind it.
@@ -273,7 +284,7 @@ impl Room {
     }
 
     pub(crate) fn finish(self) -> (Reservation, Vec<AnyRef>) {
-        (self.reservation, self.references)
+        (self.reservation, self.references.into_list())
     }
 }
 

@@ -7,7 +7,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::entry::Entry;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, StoreError, StoreErrorKind};
 use crate::id::Id;
 use crate::sync::atomic::{Ordering, fence};
 
@@ -129,6 +129,86 @@ pub(crate) type References = Option<Arc<Vec<AnyRef>>>;
 
 pub(crate) fn references(list: Vec<AnyRef>) -> References {
     (!list.is_empty()).then(|| Arc::new(list))
+}
+
+/// The references of `held`, then those that a sink has `found`: the order in which their indices were given.
+pub(crate) fn joined(held: &References, found: Vec<AnyRef>) -> References {
+    match held {
+        Some(held) if !found.is_empty() => references(held.iter().cloned().chain(found).collect()),
+        Some(held) => Some(Arc::clone(held)),
+        None => references(found),
+    }
+}
+
+/// The references of a value on their way in or out, for an encoder that reaches its codec by a thread's own storage
+/// and so cannot borrow a [`Sink`](crate::Sink), a [`Room`](crate::Room) or a [`Source`](crate::Source).
+///
+/// *Shape*: one counted reference for each index, behind those that the value has already. *Clone*: one count for each.
+#[derive(Clone, Debug, Default)]
+pub struct ReferenceList {
+    pool: u64,
+    /// How many the value has already; their indices come first.
+    before: usize,
+    list: Vec<AnyRef>,
+}
+
+impl ReferenceList {
+    pub(crate) fn new(pool: u64, before: usize) -> Self {
+        Self { pool, before, list: Vec::new() }
+    }
+
+    pub(crate) fn of(list: &[AnyRef]) -> Self {
+        Self { pool: 0, before: 0, list: list.to_vec() }
+    }
+
+    pub(crate) fn pool(&self) -> u64 {
+        self.pool
+    }
+
+    pub(crate) fn before(&self) -> usize {
+        self.before
+    }
+
+    pub(crate) fn into_list(self) -> Vec<AnyRef> {
+        self.list
+    }
+
+    /// How many indices are given.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.before.saturating_add(self.list.len())
+    }
+
+    /// Whether no index is given.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds a reference; answers its index.
+    ///
+    /// # Errors
+    /// [`Error::WrongPool`] for a reference of another pool.
+    pub fn push<T>(&mut self, reference: &DRef<T>) -> Result<u32> {
+        if reference.pool_id() != self.pool {
+            return Err(Error::WrongPool { id: reference.id() });
+        }
+        let index = u32::try_from(self.len())
+            .map_err(|_| StoreError::new(StoreErrorKind::Codec, "more than 2^32 references"))?;
+        self.list.push(reference.as_any().clone());
+        Ok(index)
+    }
+
+    /// The reference of that index and type.
+    ///
+    /// # Errors
+    /// [`Error::NoReference`] when there is none, or it was there before this list.
+    pub fn get<T: 'static>(&self, index: u32) -> Result<DRef<T>> {
+        match (index as usize).checked_sub(self.before).and_then(|at| u32::try_from(at).ok()) {
+            Some(at) => reference_at(&self.list, at),
+            None => reference_at(&[], index),
+        }
+    }
 }
 
 /// The reference of that index and type.

@@ -306,12 +306,15 @@ pub trait Content {
 pub struct Frame<'a> {
     header: Header,
     body: &'a Body<'a>,
+    /// How many references the value had before it was written.
+    before: u32,
     /// The codec's error, while the store's own error type carries only that there was one.
     failed: RefCell<Option<Error>>,
 }
 
 impl<'a> Frame<'a> {
-    /// Lays out `body`, which is run once to measure it; `header` gives all that is not a length.
+    /// Lays out `body`, which is run once to measure it; `header` gives all that is not a length. Its count of
+    /// references is that of the value before; what `body` hands over is added.
     ///
     /// # Errors
     /// What `body` says.
@@ -321,9 +324,12 @@ impl<'a> Frame<'a> {
         pool: u64,
     ) -> Result<Measured<'a>> {
         let mut measure = Measure::default();
-        let mut sink = Sink::new(&mut measure, pool);
+        let before = header.references;
+        let mut sink = Sink::new(&mut measure, pool, before);
         run(header.format, body, &mut sink)?;
         let references = sink.finish();
+        let found = u32::try_from(references.len()).unwrap_or(u32::MAX);
+        header.references = before.saturating_add(found);
         header.align = measure.align();
         header.sections = measure.sections();
         if header.sections.len() as u64 > u64::from(SECTIONS_MAX) {
@@ -335,7 +341,7 @@ impl<'a> Frame<'a> {
         }
         header.frame_bytes =
             header.sections.last().map_or(header.content_offset, |last| last.offset + last.bytes);
-        let frame = Self { header, body, failed: RefCell::new(None) };
+        let frame = Self { header, body, before, failed: RefCell::new(None) };
         Ok(Measured { frame, references })
     }
 
@@ -357,7 +363,7 @@ impl<'a> Frame<'a> {
     /// What `content` says, or of kind [`StoreErrorKind::Codec`] when the value could not be written.
     pub fn write_content(&self, content: &mut dyn Content) -> Result<(), StoreError> {
         let mut stream = Stream::new(&self.header, content)?;
-        let mut sink = Sink::new(&mut stream, self.header.pool);
+        let mut sink = Sink::new(&mut stream, self.header.pool, self.before);
         match run(self.header.format, self.body, &mut sink) {
             Ok(()) => stream.finish(),
             Err(error) => Err(self.keep(error)),

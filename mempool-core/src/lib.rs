@@ -89,7 +89,7 @@ pub use budget::{Ledger, LedgerUsage, Reservation, Wait};
 pub use buffer::{ALIGNMENT, ALIGNMENT_MAX, Buffer, BufferMut};
 pub use builder::Builder;
 pub use codec::{Build, Codec, CodecName, Format, Room, copy_into, type_tag};
-pub use dref::DRef;
+pub use dref::{DRef, ReferenceList};
 pub use error::{
     Cause, CodecError, Error, ErrorKind, FrameDamage, NoRoom, PinSite, PinnedValue, Rejected,
     Result, StoreError, StoreErrorKind,
@@ -104,7 +104,7 @@ pub use memory::MemoryStore;
 #[doc(hidden)]
 pub use mutant::is_on as mutant_is_on;
 pub use options::{PoolOptions, SetOptions};
-pub use pin::{Loaded, Pinned, PinnedOwned};
+pub use pin::{Loaded, Pinned, PinnedOwned, Resolve};
 pub use pool::Pool;
 pub use recency::Policy;
 pub use sink::{Sink, Source, Trust};

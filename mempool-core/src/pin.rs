@@ -33,6 +33,33 @@ pub struct Loaded<C: Codec<T>, T: Send + Sync + 'static> {
     maker: Maker,
 }
 
+/// What can turn an index in a value's bytes into the reference that the value holds: each guard.
+pub trait Resolve {
+    /// The reference that the value's bytes hold as `index`.
+    ///
+    /// # Errors
+    /// [`NoReference`](crate::Error::NoReference) when the value holds none of that index and type.
+    fn reference<U: 'static>(&self, index: u32) -> Result<DRef<U>>;
+}
+
+impl<C: Codec<T>, T: Send + Sync + 'static> Resolve for Pinned<'_, C, T> {
+    fn reference<U: 'static>(&self, index: u32) -> Result<DRef<U>> {
+        Self::reference(self, index)
+    }
+}
+
+impl<C: Codec<T>, T: Send + Sync + 'static> Resolve for PinnedOwned<C, T> {
+    fn reference<U: 'static>(&self, index: u32) -> Result<DRef<U>> {
+        Self::reference(self, index)
+    }
+}
+
+impl<C: Codec<T>, T: Send + Sync + 'static> Resolve for Loaded<C, T> {
+    fn reference<U: 'static>(&self, index: u32) -> Result<DRef<U>> {
+        Self::reference(self, index)
+    }
+}
+
 impl<'a, C: Codec<T>, T: Send + Sync + 'static> Pinned<'a, C, T> {
     pub(crate) fn new(pin: Pin<&'a Entry, C::View>) -> Self {
         Self { pin }

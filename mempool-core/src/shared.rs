@@ -12,7 +12,7 @@ use crate::budget::{Ledger, Wait};
 use crate::buffer::Buffer;
 use crate::claim::{Back, Kept, OwnFrame, Place};
 use crate::codec::{Format, Room};
-use crate::dref::{AnyRef, References, references};
+use crate::dref::{AnyRef, References, joined};
 use crate::entry::{Entry, Held};
 use crate::error::{CodecError, Error, FrameDamage, Result, StoreErrorKind};
 use crate::evict::Passes;
@@ -456,10 +456,8 @@ impl Shared {
     fn note_written(&self, handle: Handle, writing: &Writing<'_>, found: Vec<AnyRef>) -> Written {
         self.back.note_written(&handle);
         count(&self.counters.written_bytes, handle.bytes);
-        // A codec that encoded while it admitted handed its references over then.
-        let held = if found.is_empty() { writing.references.clone() } else { references(found) };
         let place = Place { handle, charged_bytes: writing.charged_bytes };
-        Written { place, references: held }
+        Written { place, references: joined(&writing.references, found) }
     }
 
     /// Writes a frame to a file of the user's.

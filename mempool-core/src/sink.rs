@@ -6,7 +6,7 @@
 use std::io;
 
 use crate::buffer::{ALIGNMENT_MAX, Buffer};
-use crate::dref::{AnyRef, DRef};
+use crate::dref::{AnyRef, DRef, ReferenceList};
 use crate::error::{Error, FrameDamage, Result, StoreError, StoreErrorKind};
 use crate::frame::{Content, Header, Section};
 
@@ -15,8 +15,7 @@ use crate::frame::{Content, Header, Section};
 /// A codec may hand its sink to another codec: what that one writes are the next sections.
 pub struct Sink<'a> {
     out: &'a mut dyn Output,
-    pool: u64,
-    references: Vec<AnyRef>,
+    references: ReferenceList,
 }
 
 /// What stands behind a sink.
@@ -26,8 +25,9 @@ pub(crate) trait Output {
 }
 
 impl<'a> Sink<'a> {
-    pub(crate) fn new(out: &'a mut dyn Output, pool: u64) -> Self {
-        Self { out, pool, references: Vec::new() }
+    /// A sink of a value of `pool` that has so many references `before` it is written.
+    pub(crate) fn new(out: &'a mut dyn Output, pool: u64, before: u32) -> Self {
+        Self { out, references: ReferenceList::new(pool, before as usize) }
     }
 
     /// Starts the next section, at a multiple of `align`.
@@ -57,27 +57,24 @@ impl<'a> Sink<'a> {
     /// # Errors
     /// [`Error::WrongPool`] for a reference of another pool.
     pub fn reference<T>(&mut self, reference: &DRef<T>) -> Result<u32> {
-        push_reference(&mut self.references, reference, self.pool)
+        self.references.push(reference)
+    }
+
+    /// Takes out what was handed over so far, for an encoder that adds to it by itself; what it made of it comes back
+    /// by [`put_references`](Self::put_references).
+    pub fn take_references(&mut self) -> ReferenceList {
+        let left = ReferenceList::new(self.references.pool(), self.references.before());
+        std::mem::replace(&mut self.references, left)
+    }
+
+    /// Puts back what [`take_references`](Self::take_references) has taken out, and what was added to it.
+    pub fn put_references(&mut self, references: ReferenceList) {
+        self.references = references;
     }
 
     pub(crate) fn finish(self) -> Vec<AnyRef> {
-        self.references
+        self.references.into_list()
     }
-}
-
-/// Adds a reference to `references` and answers its index.
-pub(crate) fn push_reference<T>(
-    references: &mut Vec<AnyRef>,
-    reference: &DRef<T>,
-    pool: u64,
-) -> Result<u32> {
-    if reference.pool_id() != pool {
-        return Err(Error::WrongPool { id: reference.id() });
-    }
-    let index = u32::try_from(references.len())
-        .map_err(|_| StoreError::new(StoreErrorKind::Codec, "more than 2^32 references"))?;
-    references.push(reference.as_any().clone());
-    Ok(index)
 }
 
 impl io::Write for Sink<'_> {
@@ -270,6 +267,12 @@ impl<'a> Source<'a> {
     /// What the frame takes from the ledger: nothing when it is mapped.
     pub(crate) fn reserved_bytes(&self) -> u64 {
         self.frame.reserved_bytes()
+    }
+
+    /// All references that the value holds, counted once more: for a decoder that cannot borrow this source.
+    #[must_use]
+    pub fn references(&self) -> ReferenceList {
+        ReferenceList::of(self.references)
     }
 
     /// How much is to be checked.
