@@ -29,6 +29,8 @@
 //!
 //! A codec of your own implements [`mempool_core::Codec`]; `codec_laws!` (feature `testing`) tests what it must keep.
 
+#[cfg(feature = "rkyv")]
+mod archived;
 #[cfg(feature = "bincode")]
 mod bincode;
 #[cfg(feature = "testing")]
@@ -38,6 +40,8 @@ mod resident;
 #[cfg(feature = "rkyv")]
 mod rkyv;
 
+#[cfg(feature = "rkyv")]
+pub use crate::archived::{ArchivedReference, Reference, ReferenceSink};
 #[cfg(feature = "bincode")]
 pub use crate::bincode::Bincode;
 #[cfg(feature = "bincode")]

@@ -6,13 +6,14 @@
 )]
 
 use std::any::type_name;
+use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 
 use mempool_core::{
-    ALIGNMENT, Buffer, BufferMut, Build, Codec, CodecError, CodecName, ErrorKind, Format, Rejected,
-    Result, Room, Sink, Source, Trust, type_tag,
+    ALIGNMENT, Buffer, BufferMut, Build, Codec, CodecError, CodecName, DRef, Error, ErrorKind,
+    Format, Rejected, Result, Room, Sink, Source, Trust, type_tag,
 };
 use rkyv::api::high::{HighSerializer, HighValidator};
 use rkyv::bytecheck::CheckBytes;
@@ -20,9 +21,12 @@ use rkyv::primitive::ArchivedUsize;
 use rkyv::rancor::{BoxedError, Source as _};
 use rkyv::ser::allocator::ArenaHandle;
 use rkyv::ser::{Positional, Writer};
+use rkyv::traits::NoUndef;
 use rkyv::validation::Validator;
 use rkyv::validation::archive::ArchiveValidator;
 use rkyv::validation::shared::SharedValidator;
+
+use crate::archived::ArchivedReference;
 
 const NAME: &str = "rkyv";
 
@@ -37,6 +41,8 @@ const ARCHIVE_BYTES_MAX: usize = i32::MAX as usize;
 ///
 /// Serializing a value runs it twice: once to learn the size, once into the buffer that was reserved for it. rkyv's
 /// scratch space, an arena of the thread, is not counted; it grows with the depth of a value and not with its size.
+///
+/// A value may hold references to others, in fields that are archived [`Reference`](crate::Reference).
 ///
 /// Bytes that are not this process's own are validated whole, to a limited depth: a valid archive of 100,000 nested
 /// boxes would otherwise overflow the stack.
@@ -85,36 +91,66 @@ impl<T> fmt::Debug for Archive<T> {
 pub struct Out<'a> {
     to: To<'a>,
     pos: usize,
+    /// A failed serialization keeps the writer, so the error itself waits in a place of its own.
+    failed: &'a Cell<Option<Error>>,
 }
 
 enum To<'a> {
-    Count,
-    Buffer(&'a mut BufferMut),
-    Sink { sink: &'a mut dyn FnMut(&[u8]) -> Result<()>, pending: Vec<u8> },
+    Count { references: u32 },
+    Buffer(&'a mut BufferMut, &'a mut Room),
+    Sink { sink: &'a mut dyn Target, pending: Vec<u8> },
+}
+
+/// A sink, whatever it borrows.
+trait Target {
+    fn write(&mut self, bytes: &[u8]) -> Result<()>;
+    fn reference(&mut self, reference: &dyn HandOver) -> Result<u32>;
+}
+
+impl Target for Sink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        Sink::write(self, bytes)
+    }
+
+    fn reference(&mut self, reference: &dyn HandOver) -> Result<u32> {
+        reference.to_sink(self)
+    }
+}
+
+/// A reference to a value of any type.
+pub(crate) trait HandOver {
+    fn to_room(&self, room: &mut Room) -> Result<u32>;
+    fn to_sink(&self, sink: &mut Sink<'_>) -> Result<u32>;
+}
+
+impl<U> HandOver for DRef<U> {
+    fn to_room(&self, room: &mut Room) -> Result<u32> {
+        room.reference(self)
+    }
+
+    fn to_sink(&self, sink: &mut Sink<'_>) -> Result<u32> {
+        sink.reference(self)
+    }
 }
 
 /// Small writes to a sink are gathered up to this size.
 const PENDING_BYTES_MAX: usize = 64 << 10;
 
-impl<'a> Out<'a> {
-    fn new(to: To<'a>) -> Self {
-        Self { to, pos: 0 }
-    }
-
+impl Out<'_> {
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
         match &mut self.to {
-            To::Count => Ok(()),
-            To::Buffer(buffer) => {
+            To::Count { .. } => Ok(()),
+            To::Buffer(buffer, _) => {
                 buffer.extend_from_slice(bytes);
                 Ok(())
             }
             To::Sink { sink, pending } => {
                 if pending.len().saturating_add(bytes.len()) > PENDING_BYTES_MAX {
-                    sink(pending)?;
+                    sink.write(pending)?;
                     pending.clear();
                 }
                 if bytes.len() > PENDING_BYTES_MAX {
-                    return sink(bytes);
+                    return sink.write(bytes);
                 }
                 pending.extend_from_slice(bytes);
                 Ok(())
@@ -124,9 +160,28 @@ impl<'a> Out<'a> {
 
     fn flush(&mut self) -> Result<()> {
         match &mut self.to {
-            To::Sink { sink, pending } => sink(pending),
+            To::Sink { sink, pending } => sink.write(pending),
             _ => Ok(()),
         }
+    }
+
+    /// Hands a reference over to whatever is written; answers its index. A count gives indices of its own.
+    pub(crate) fn reference(&mut self, reference: &dyn HandOver) -> Result<u32, BoxedError> {
+        let index = match &mut self.to {
+            To::Count { references } => {
+                let index = *references;
+                *references = index.wrapping_add(1);
+                Ok(index)
+            }
+            To::Buffer(_, room) => reference.to_room(room),
+            To::Sink { sink, .. } => sink.reference(reference),
+        };
+        index.map_err(|error| self.keep(error))
+    }
+
+    fn keep(&mut self, error: Error) -> BoxedError {
+        self.failed.set(Some(error));
+        BoxedError::new(RkyvError::Sink)
     }
 }
 
@@ -154,42 +209,26 @@ impl Writer<BoxedError> for Out<'_> {
     fn write(&mut self, bytes: &[u8]) -> Result<(), BoxedError> {
         let end = self.pos.checked_add(bytes.len()).filter(|&end| end <= ARCHIVE_BYTES_MAX);
         let Some(end) = end else { return Err(BoxedError::new(RkyvError::TooLarge)) };
-        if self.put(bytes).is_err() {
-            return Err(BoxedError::new(RkyvError::Sink));
-        }
+        self.put(bytes).map_err(|error| self.keep(error))?;
         self.pos = end;
         Ok(())
     }
 }
 
-/// Serializes `value`; answers the archive's length.
-fn serialize<T>(value: &T, to: To<'_>) -> Result<usize>
+/// Serializes `value`; answers the archive's length. `failed` is empty, and lives as long as what is written to.
+fn serialize<'o, T>(value: &T, to: To<'o>, failed: &'o Cell<Option<Error>>) -> Result<usize>
 where
     T: for<'a, 'w> rkyv::Serialize<HighSerializer<Out<'w>, ArenaHandle<'a>, BoxedError>>,
 {
-    // A failed serialization keeps the writer, so its error waits in a place of its own.
-    let mut failed = None;
-    let written = match to {
-        To::Sink { sink, pending } => {
-            let mut keep = |bytes: &[u8]| {
-                sink(bytes).map_err(|error| {
-                    failed = Some(error);
-                    CodecError::new::<T>(ErrorKind::Environment, NAME, "the sink failed").into()
-                })
-            };
-            let out = Out::new(To::Sink { sink: &mut keep, pending });
-            rkyv::api::high::to_bytes_in::<_, BoxedError>(value, out).map(|mut out| {
-                let flushed = out.flush();
-                (out.pos, flushed)
-            })
-        }
-        to => rkyv::api::high::to_bytes_in::<_, BoxedError>(value, Out::new(to))
-            .map(|out| (out.pos, Ok(()))),
-    };
-    match (failed, written) {
-        (Some(error), _) => Err(error),
-        (None, Ok((len, flushed))) => flushed.map(|()| len),
-        (None, Err(error)) => Err(CodecError::new::<T>(ErrorKind::Limit, NAME, error).into()),
+    let out = Out { to, pos: 0, failed };
+    let written = rkyv::api::high::to_bytes_in::<_, BoxedError>(value, out).map(|mut out| {
+        let flushed = out.flush();
+        flushed.map(|()| out.pos)
+    });
+    match (written, failed.take()) {
+        (Ok(written), _) => written,
+        (Err(_), Some(error)) => Err(error),
+        (Err(error), None) => Err(CodecError::new::<T>(ErrorKind::Limit, NAME, error).into()),
     }
 }
 
@@ -203,7 +242,7 @@ where
         let error = RkyvError::Alignment { align };
         return Err(CodecError::new::<T>(ErrorKind::Misuse, NAME, error).into());
     }
-    serialize(value, To::Count)
+    serialize(value, To::Count { references: 0 }, &Cell::new(None))
 }
 
 /// Serializes `value` into a buffer that `room` pays for.
@@ -215,7 +254,7 @@ where
     let len = measure(value)?;
     let reservation = room.take(Buffer::allocation_bytes(len, ALIGNMENT)?)?;
     let mut buffer = BufferMut::with_capacity(len, ALIGNMENT, reservation)?;
-    serialize(value, To::Buffer(&mut buffer))?;
+    serialize(value, To::Buffer(&mut buffer, room), &Cell::new(None))?;
     Ok(Archive { bytes: buffer.freeze(), value: PhantomData })
 }
 
@@ -280,8 +319,7 @@ where
 
     fn mmwrite_value(&self, value: &T, sink: &mut Sink<'_>) -> Result<()> {
         sink.section(ALIGNMENT)?;
-        let to = To::Sink { sink: &mut |bytes| sink.write(bytes), pending: Vec::new() };
-        serialize(value, to).map(|_| ())
+        serialize(value, To::Sink { sink, pending: Vec::new() }, &Cell::new(None)).map(|_| ())
     }
 
     fn mmread(&self, source: &mut Source<'_>, _room: &mut Room) -> Result<Archive<T>> {
@@ -306,6 +344,9 @@ where
         false
     }
 }
+
+// SAFETY: it is transparent over an integer of four bytes, which has no padding; the marker beside it has no bytes.
+unsafe impl<U> NoUndef for ArchivedReference<U> {}
 
 /// Vectors grow element by element: the working vector is counted as it grows, and its own bytes return when the
 /// archive is made. What elements own beside the vector itself is not counted before that.
