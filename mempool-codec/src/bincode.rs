@@ -1,17 +1,15 @@
 //! `Bincode`: any serde type that knows its size, kept as it is and decoded when it comes back.
 
 use std::any::type_name;
-use std::io::Write;
 
-use bincode::config::standard;
-use bincode::error::DecodeError;
 use mempool_core::{
-    Codec, CodecError, CodecName, ErrorKind, Format, Rejected, Result, Room, Sink, Source, Trust,
-    type_tag,
+    Codec, CodecName, Format, Rejected, Result, Room, Sink, Source, Trust, type_tag,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::decoder::{self, Memory};
+use crate::encoder;
 use crate::resident::ResidentBytes;
 
 const NAME: &str = "bincode";
@@ -20,6 +18,12 @@ const NAME: &str = "bincode";
 ///
 /// *In memory*: the value, charged [`ResidentBytes::resident_bytes`]. *View*: `T`. *On disk*: bincode's standard
 /// configuration, one section. A value that comes back is decoded, which takes its bytes from the budget again.
+///
+/// A value may hold references to others, in fields that are written [`with`](crate::reference) indices.
+///
+/// Bytes that are not this process's own are read by bounds: nested at most 256 deep, at most 65,536 elements that take
+/// no bytes, and while they are decoded the budget is asked for up to four times what a vector takes, because a vector
+/// that is not told its length doubles.
 ///
 /// bincode is no longer maintained; 2.0.1 is its last working release. It is one codec among several: where the
 /// bytes must outlive this decade, write a codec with another format.
@@ -58,13 +62,7 @@ where
 
     fn mmwrite(&self, resident: &T, sink: &mut Sink<'_>) -> Result<()> {
         sink.section(8)?;
-        // Encoders write a few bytes at a time.
-        let mut buffered = std::io::BufWriter::with_capacity(64 << 10, sink);
-        let written = bincode::serde::encode_into_std_write(resident, &mut buffered, standard());
-        let failed = |error| CodecError::new::<T>(ErrorKind::Misuse, NAME, error);
-        written.map_err(failed)?;
-        buffered.flush().map_err(|e| CodecError::new::<T>(ErrorKind::Environment, NAME, e))?;
-        Ok(())
+        encoder::stream(NAME, resident, sink)
     }
 
     fn mmwrite_value(&self, value: &T, sink: &mut Sink<'_>) -> Result<()> {
@@ -73,15 +71,13 @@ where
 
     fn mmread(&self, source: &mut Source<'_>, room: &mut Room) -> Result<T> {
         let bytes = source.section()?;
-        let decoded = match source.trust() {
-            Trust::Own => bincode::serde::decode_from_slice(&bytes, standard()),
-            _ => decode_limited(&bytes),
+        let granted = room.reserved_bytes();
+        let mut grow = |bytes| room.grow(bytes);
+        let memory = match source.trust() {
+            Trust::Own => Memory::Trusted,
+            _ => Memory::Metered { granted, grow: &mut grow },
         };
-        let (value, read): (T, usize) = decoded.map_err(|e| CodecError::damage::<T>(NAME, e))?;
-        if read != bytes.len() {
-            let said = format!("{} bytes follow the value", bytes.len().saturating_sub(read));
-            return Err(CodecError::damage::<T>(NAME, said).into());
-        }
+        let value: T = decoder::decode(NAME, &bytes, source.references(), memory)?;
         settle(value.resident_bytes(), room)?;
         Ok(value)
     }
@@ -96,27 +92,4 @@ fn settle(bytes: u64, room: &mut Room) -> Result<()> {
     room.grow(bytes.saturating_sub(room.reserved_bytes()))?;
     room.release_unused(bytes);
     Ok(())
-}
-
-/// Decodes bytes that may claim any length: what they claim is bounded by what they are.
-///
-/// bincode's limit is a constant of the configuration, so the bytes choose the next larger of a few. No value takes
-/// more than 16 bytes of memory for a byte of its encoding, but for lengths that lie.
-fn decode_limited<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), DecodeError> {
-    const K64: usize = 1 << 16;
-    const M1: usize = 1 << 20;
-    const M16: usize = 1 << 24;
-    const M256: usize = 1 << 28;
-    const G4: usize = 1 << 32;
-    const G64: usize = 1 << 36;
-    let claim_max = bytes.len().saturating_mul(16);
-    macro_rules! limited {
-        ($($limit:ident)*) => {
-            $(if claim_max <= $limit {
-                return bincode::serde::decode_from_slice(bytes, standard().with_limit::<$limit>());
-            })*
-        };
-    }
-    limited!(K64 M1 M16 M256 G4 G64);
-    Err(DecodeError::LimitExceeded)
 }

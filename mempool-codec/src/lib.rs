@@ -33,8 +33,16 @@
 mod archived;
 #[cfg(feature = "bincode")]
 mod bincode;
+#[cfg(feature = "bincode")]
+mod decoder;
+#[cfg(feature = "bincode")]
+mod encoded;
+#[cfg(feature = "bincode")]
+mod encoder;
 #[cfg(feature = "testing")]
 pub mod laws;
+#[cfg(feature = "bincode")]
+pub mod reference;
 #[cfg(feature = "bincode")]
 mod resident;
 #[cfg(feature = "rkyv")]
@@ -44,6 +52,8 @@ mod rkyv;
 pub use crate::archived::{ArchivedReference, Reference, ReferenceSink};
 #[cfg(feature = "bincode")]
 pub use crate::bincode::Bincode;
+#[cfg(feature = "bincode")]
+pub use crate::encoded::{Decoded, Encoded, Encoding};
 #[cfg(feature = "bincode")]
 pub use crate::resident::ResidentBytes;
 #[cfg(feature = "rkyv")]

@@ -1,5 +1,7 @@
 //! `ResidentBytes`: how many heap bytes a value owns, exactly.
 
+use mempool_core::DRef;
+
 /// The heap bytes that a value owns: the sum of `Layout::size` of its allocations, itself not included.
 ///
 /// Implemented for the types of std whose allocations are known to the byte. Maps and sets are not among them:
@@ -45,6 +47,15 @@ owns_nothing!(
     f32,
     f64
 );
+
+/// A reference owns nothing of what it refers to; that is counted where it lies. Its drop may end the other value.
+impl<T> ResidentBytes for DRef<T> {
+    const PLAIN_DROP: bool = false;
+
+    fn resident_bytes(&self) -> u64 {
+        0
+    }
+}
 
 impl ResidentBytes for String {
     const PLAIN_DROP: bool = true;
