@@ -492,3 +492,184 @@ impl<'de> VariantAccess<'de> for &mut Decoder<'_, '_> {
         self.sequence(fields.len(), false, visitor)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, HashMap, HashSet};
+
+    use bincode::config::standard;
+    use mempool_core::{ErrorKind, Ledger};
+    use proptest::prelude::*;
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    struct Marker;
+
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    struct Wrapped(i64);
+
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    enum Kind {
+        Unit,
+        One(Option<char>),
+        Two(i16, u128),
+        Named { text: String, deep: Option<Box<Kind>> },
+    }
+
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    struct All {
+        unsigned: (u8, u16, u32, u64, u128, usize),
+        signed: (i8, i16, i32, i64, i128),
+        bits: (u32, u64),
+        flag: bool,
+        letter: char,
+        text: String,
+        kinds: Vec<Kind>,
+        map: BTreeMap<String, Vec<u16>>,
+        units: Vec<()>,
+        array: [Wrapped; 3],
+        marker: Marker,
+    }
+
+    fn kind() -> impl Strategy<Value = Kind> {
+        let leaf = prop_oneof![
+            Just(Kind::Unit),
+            any::<Option<char>>().prop_map(Kind::One),
+            any::<(i16, u128)>().prop_map(|(a, b)| Kind::Two(a, b)),
+        ];
+        leaf.prop_recursive(3, 8, 1, |inner| {
+            (any::<String>(), proptest::option::of(inner.prop_map(Box::new)))
+                .prop_map(|(text, deep)| Kind::Named { text, deep })
+        })
+    }
+
+    fn all() -> impl Strategy<Value = All> {
+        let numbers =
+            (any::<(u8, u16, u32, u64, u128, usize)>(), any::<(i8, i16, i32, i64, i128)>());
+        let plain = (any::<(u32, u64)>(), any::<bool>(), any::<char>(), any::<String>());
+        let kinds = proptest::collection::vec(kind(), 0..5);
+        let map = proptest::collection::btree_map(any::<String>(), any::<Vec<u16>>(), 0..4);
+        (numbers, plain, kinds, map, 0..300_usize, any::<[i64; 3]>()).prop_map(
+            |((unsigned, signed), (bits, flag, letter, text), kinds, map, units, array)| All {
+                unsigned,
+                signed,
+                bits,
+                flag,
+                letter,
+                text,
+                kinds,
+                map,
+                units: vec![(); units],
+                array: array.map(Wrapped),
+                marker: Marker,
+            },
+        )
+    }
+
+    fn trusted<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+        decode("test", bytes, ReferenceList::default(), Memory::Trusted)
+    }
+
+    /// Decodes with so much memory granted and a ledger of `limit` for more; answers what was asked for.
+    fn metered<T: DeserializeOwned>(bytes: &[u8], limit: u64) -> (Result<T>, u64) {
+        let ledger = Ledger::new(limit, std::time::Duration::ZERO);
+        let mut asked = ledger.nothing();
+        let mut grow = |bytes| asked.try_grow(bytes);
+        let memory = Memory::Metered { granted: 0, grow: &mut grow };
+        let value = decode("test", bytes, ReferenceList::default(), memory);
+        let bytes = asked.bytes();
+        (value, bytes)
+    }
+
+    fn damaged<T>(result: Result<T>) -> bool {
+        result.is_err_and(|error| error.kind() == ErrorKind::Damage)
+    }
+
+    proptest! {
+        /// What bincode writes is read, whether it is believed or not.
+        #[test]
+        fn reads_what_bincode_writes(value in all()) {
+            let bytes = bincode::serde::encode_to_vec(&value, standard()).unwrap();
+            prop_assert_eq!(&trusted::<All>(&bytes).unwrap(), &value);
+            prop_assert_eq!(&metered::<All>(&bytes, 1 << 20).0.unwrap(), &value);
+        }
+
+        /// On bytes that nobody wrote it answers what bincode's own decoder does.
+        #[test]
+        fn judges_as_bincode_does(value in all(), at: usize, bit in 0..8_u8, cut: Option<usize>) {
+            let mut bytes = bincode::serde::encode_to_vec(&value, standard()).unwrap();
+            let place = at % bytes.len();
+            bytes[place] ^= 1 << bit;
+            bytes.truncate(cut.map_or(usize::MAX, |cut| cut % bytes.len()));
+            let limited = standard().with_limit::<{ 1 << 16 }>();
+            let theirs = bincode::serde::decode_from_slice::<All, _>(&bytes, limited);
+            let theirs = theirs.ok().filter(|(_, read)| *read == bytes.len()).map(|(value, _)| value);
+            prop_assert_eq!(trusted::<All>(&bytes).ok(), theirs);
+        }
+    }
+
+    fn list(depth: usize) -> Vec<u8> {
+        // Named, with an empty text and a further one inside; at the end Unit.
+        let mut bytes = [3, 0, 1].repeat(depth);
+        bytes.push(0);
+        bytes
+    }
+
+    #[test]
+    fn depth_has_a_limit() {
+        assert!(metered::<Kind>(&list(20), 1 << 20).0.is_ok());
+        for depth in [100, 1000, 10_000, 100_000] {
+            let (refused, asked) = metered::<Kind>(&list(depth), 1 << 30);
+            assert!(damaged(refused), "{depth}");
+            assert!(asked < 1 << 20);
+        }
+    }
+
+    #[test]
+    fn a_claimed_length_takes_no_memory() {
+        for claim in [1_u64 << 16, 1 << 32, u64::MAX] {
+            let bytes = bincode::serde::encode_to_vec((claim, 7_u8), standard()).unwrap();
+            let (refused, asked) = metered::<Vec<[u64; 32]>>(&bytes, 1 << 40);
+            assert!(damaged(refused) && asked == 0);
+            assert!(damaged(metered::<Vec<Vec<Vec<u64>>>>(&bytes, 1 << 40).0));
+            assert!(damaged(metered::<String>(&bytes, 1 << 40).0));
+            assert!(damaged(metered::<HashMap<u64, u64>>(&bytes, 1 << 40).0));
+        }
+    }
+
+    #[test]
+    fn elements_without_bytes_have_a_limit() {
+        let counted = |len: u64| bincode::serde::encode_to_vec(len, standard()).unwrap();
+        assert!(metered::<Vec<()>>(&counted(EMPTY_ELEMENTS_MAX), 0).0.is_ok());
+        assert!(damaged(metered::<Vec<()>>(&counted(u64::MAX), 0).0));
+        assert!(damaged(metered::<Vec<Marker>>(&counted(1 << 40), 0).0));
+        assert!(damaged(metered::<HashSet<()>>(&counted(1 << 40), 0).0));
+        // Our own are believed.
+        assert_eq!(trusted::<Vec<()>>(&counted(1 << 20)).unwrap().len(), 1 << 20);
+    }
+
+    /// A field that is not written takes memory and no bytes.
+    #[derive(Default, Serialize, Deserialize)]
+    struct Skipped {
+        #[serde(skip)]
+        large: [u64; 16],
+    }
+
+    #[test]
+    fn what_a_value_takes_is_asked_for_before_it_is_taken() {
+        let bytes = bincode::serde::encode_to_vec(30_000_u64, standard()).unwrap();
+        let (refused, _) = metered::<Vec<Skipped>>(&bytes, 1 << 20);
+        assert!(matches!(refused, Err(Error::TooLarge { .. } | Error::NoRoom(_))));
+        let (read, asked) = metered::<Vec<Skipped>>(&bytes, 1 << 30);
+        assert_eq!(read.unwrap().iter().filter(|it| it.large == [0; 16]).count(), 30_000);
+        assert!(asked >= 30_000 * 128);
+    }
+
+    #[test]
+    fn bytes_behind_the_value_are_damage() {
+        assert!(damaged(trusted::<u8>(&[1, 2])));
+        assert!(damaged(metered::<()>(&[0], 0).0));
+    }
+}

@@ -30,6 +30,10 @@ const NAME: &str = "encoded";
 /// [`working_bytes_per_byte`](Self::working_bytes_per_byte) for each encoded byte. A value that takes more is over the
 /// limit by the difference while it lives, one that takes less leaves memory unused.
 ///
+/// Measured (`tests/exact.rs`), bytes taken for an encoded one: 0.9 for a vector of large `u64`, 1.5 for a hash map of
+/// them, 1.2 for texts of 100 bytes, 4.8 for texts of 5, 8 for a vector of small `u64`, 11.5 for a B-tree of short texts
+/// to small `u64`. The default, 8, is above most; set it to what your values take.
+///
 /// A value may hold references to others, in fields that are written [`with`](crate::reference) indices.
 ///
 /// ```

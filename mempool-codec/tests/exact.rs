@@ -5,9 +5,10 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use mempool_codec::{Bincode, Rkyv};
+use mempool_codec::{Bincode, Encoded, Rkyv};
 use mempool_core::testing::room;
 use mempool_core::{Blob, Codec, Ledger};
 
@@ -89,5 +90,55 @@ fn strings_and_plain_numbers() {
         exact(&Bincode, || vec![1_u32; len]);
         exact(&Bincode, || vec![Some("text".to_owned()); len]);
         exact(&Bincode, || (Box::new(5_u64), vec![vec![1.0_f64; 3]; len]));
+    }
+}
+
+#[test]
+fn encoded_maps() {
+    for len in [0_u64, 1, 100, 12_345] {
+        exact(&Encoded::new(), || (0..len).map(|n| (n, n.to_string())).collect::<HashMap<_, _>>());
+        exact(&Encoded::new(), || (0..len).map(|n| (n.to_string(), n)).collect::<BTreeMap<_, _>>());
+        exact(&Encoded::new(), || vec![7_u8; len as usize]);
+    }
+}
+
+/// Heap and stack bytes of the decoded value for each encoded byte, in hundredths.
+fn working_bytes<T>(value: &T) -> i64
+where
+    T: serde::Serialize + serde::de::DeserializeOwned + Send + Sync + Clone + 'static,
+{
+    let ledger = Ledger::new(1 << 30, Duration::ZERO);
+    let Ok(encoding) = Encoded::new().admit(value.clone(), &mut room(&ledger)) else {
+        panic!("it is admitted")
+    };
+    let before = live();
+    let decoded = encoding.decode().unwrap();
+    let size = i64::try_from(size_of::<T>()).unwrap();
+    let took = live() - before + size;
+    drop(decoded);
+    assert_eq!(live(), before);
+    took * 100 / i64::try_from(encoding.bytes().len()).unwrap()
+}
+
+/// What the documentation of `Encoded` says about its estimate.
+#[test]
+fn what_decoded_values_take() {
+    let large = (0..10_000_u64).map(|n| n << 40);
+    let figures = [
+        ("vector of large u64", working_bytes(&large.clone().collect::<Vec<_>>())),
+        ("vector of small u64", working_bytes(&vec![1_u64; 10_000])),
+        ("text of 100 bytes", working_bytes(&vec!["x".repeat(100); 1000])),
+        ("text of 5 bytes", working_bytes(&vec!["x".repeat(5); 1000])),
+        ("hash map of large u64", working_bytes(&large.map(|n| (n, n)).collect::<HashMap<_, _>>())),
+        (
+            "B-tree of text to small u64",
+            working_bytes(
+                &(0..10_000_u64).map(|n| (n.to_string(), n % 9)).collect::<BTreeMap<_, _>>(),
+            ),
+        ),
+    ];
+    for (what, hundredths) in figures {
+        println!("{what}: {}.{:02} bytes for an encoded one", hundredths / 100, hundredths % 100);
+        assert!((85..1150).contains(&hundredths), "{what}");
     }
 }
