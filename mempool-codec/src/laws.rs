@@ -191,8 +191,18 @@ fn placed(frame: &[u8], align: usize, shift: usize) -> Buffer {
 /// the width of its numbers, was set to each of a few lengths that are likely to be wrong.
 fn for_each_claim(frame: &[u8], content: usize, with: &mut dyn FnMut(&[u8])) {
     let len = (frame.len() - content) as u64;
-    let claims =
-        [0, 1, len, len + 1, len.wrapping_sub(1), 1 << 20, 1 << 40, u64::MAX / 2, u64::MAX];
+    let claims = [
+        0,
+        1,
+        len,
+        len + 1,
+        len.wrapping_sub(1),
+        1 << 20,
+        1 << 31,
+        1 << 40,
+        u64::MAX / 2,
+        u64::MAX,
+    ];
     let mut bent = frame.to_vec();
     let mut set = |at: usize, word: &[u8]| {
         if let Some(place) = bent.get_mut(at..at + word.len()) {
@@ -205,7 +215,7 @@ fn for_each_claim(frame: &[u8], content: usize, with: &mut dyn FnMut(&[u8])) {
     for at in (content..frame.len()).step_by(step) {
         for claim in claims {
             if at.is_multiple_of(4) {
-                let low = u32::try_from(claim).unwrap_or((claim >> 32 | claim) as u32);
+                let low = u32::try_from(claim).unwrap_or(u32::MAX);
                 set(at, &low.to_le_bytes());
             }
             if at.is_multiple_of(8) {

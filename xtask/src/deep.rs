@@ -28,6 +28,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Verdict {
 fn steps(workspace: &Workspace) -> Vec<Step> {
     vec![
         Step::tests("model", test::model(workspace, "300000")).bar(1),
+        Step::tests("hostile", test::hostile(workspace, "10000000")).bar(13),
         Step::tests("loom", test::loom(workspace, "4")).bar(3),
         Step::tests("shuttle", test::shuttle(workspace, "1000000")).bar(4),
         Step::tests(

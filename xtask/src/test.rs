@@ -1,8 +1,8 @@
 //! `cargo xtask test`: the list of all that CI runs. The running is the step's own.
 //!
 //! Compiling costs more than testing on two cores, so the list shares builds: clippy, the features and the docs use one
-//! set of checked dependencies, unit and doc tests one set of built ones, the model and the program one in release. Only
-//! loom and shuttle, whose `cfg` changes every crate, build apart.
+//! set of checked dependencies, unit and doc tests one set of built ones, the model, the hostile bytes and the program
+//! one in release. Only loom and shuttle, whose `cfg` changes every crate, build apart.
 
 use crate::Verdict;
 use crate::errcover;
@@ -105,6 +105,7 @@ fn tests(workspace: &Workspace, metadata: &Metadata) -> Vec<Step> {
             workspace.cargo(&["test", "--locked", "--package", "xtask", "--doc"]),
         ),
         Step::tests("model", model(workspace, "10000")).bar(1),
+        Step::tests("hostile", hostile(workspace, "200000")).bar(13),
         Step::tests("loom", loom(workspace, "3")).bar(3),
         Step::tests("shuttle", shuttle(workspace, "20000")).bar(4),
     ]
@@ -126,6 +127,24 @@ pub(crate) fn model(workspace: &Workspace, cases: &str) -> Invocation {
         ])
         .arguments(&["--", "--show-output"])
         .env("MODEL_CASES", cases)
+}
+
+/// So many archives and encodings that nobody wrote.
+pub(crate) fn hostile(workspace: &Workspace, cases: &str) -> Invocation {
+    workspace
+        .cargo(&[
+            "test",
+            "--locked",
+            "--release",
+            "--package",
+            "mempool-codec",
+            "--features",
+            "testing",
+            "--test",
+            "hostile",
+        ])
+        .arguments(&["--", "--show-output"])
+        .env("HOSTILE_CASES", cases)
 }
 
 /// Every interleaving up to a bound of preemptions.
