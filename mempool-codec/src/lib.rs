@@ -4,6 +4,7 @@
 //! | --- | --- | --- | --- | --- | --- |
 //! | [`Rkyv`] | types that derive `rkyv::Archive` | an archive, counted to the byte | `&Archived<T>` | the archive as it is | a view of the map: no copy, no decoding |
 //! | [`Bincode`] | serde types that know their size ([`ResidentBytes`]) | the value itself | `&T` | bincode | decoded, inside the budget |
+//! | [`Encoded`] | any serde type, maps and sets too | its bincode bytes, counted to the byte | [`Encoding`], which decodes a copy on demand | the bytes as they are | a view of the map |
 //! | `mempool_core::Blob` | byte vectors | the vector itself | `&Buffer` | the bytes | a view of the map |
 //!
 //! ```
@@ -26,6 +27,9 @@
 //! # }
 //! # Ok::<(), mempool_core::Error>(())
 //! ```
+//!
+//! A value may hold references to other values of its pool, and keeps them alive, in memory and on disk: a field of type
+//! `DRef` is archived with [`Reference`], or written by serde with [`reference`].
 //!
 //! A codec of your own implements [`mempool_core::Codec`]; `codec_laws!` (feature `testing`) tests what it must keep.
 
