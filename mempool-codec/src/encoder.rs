@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::reference::{Way, within};
 
 /// Small writes to a sink are gathered up to this size: encoders write a few bytes at a time.
-const PENDING_BYTES_MAX: usize = 64 << 10;
+const PENDING_BYTES: usize = 64 << 10;
 
 /// Where the bytes go.
 enum To<'a, 'b> {
@@ -30,23 +30,34 @@ impl<'a, 'b> Feed<'a, 'b> {
         Self { to, bytes: 0, failed: None }
     }
 
+    #[inline]
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.bytes = self.bytes.saturating_add(bytes.len());
         match &mut self.to {
-            To::Nowhere => {}
-            To::Buffer(buffer) => buffer.extend_from_slice(bytes),
+            To::Nowhere => Ok(()),
+            To::Buffer(buffer) => {
+                buffer.extend_from_slice(bytes);
+                Ok(())
+            }
             To::Sink { sink, pending } => {
-                if pending.len().saturating_add(bytes.len()) > PENDING_BYTES_MAX {
-                    sink.write(pending)?;
-                    pending.clear();
+                if bytes.len() > pending.capacity().saturating_sub(pending.len()) {
+                    return Self::put_full(sink, pending, bytes);
                 }
-                if bytes.len() > PENDING_BYTES_MAX {
-                    sink.write(bytes)?;
-                } else {
-                    pending.extend_from_slice(bytes);
-                }
+                pending.extend_from_slice(bytes);
+                Ok(())
             }
         }
-        self.bytes = self.bytes.saturating_add(bytes.len());
+    }
+
+    /// Writes when what is pending has no room for `bytes`.
+    #[cold]
+    fn put_full(sink: &mut Sink<'_>, pending: &mut Vec<u8>, bytes: &[u8]) -> Result<()> {
+        sink.write(pending)?;
+        pending.clear();
+        if bytes.len() > pending.capacity() {
+            return sink.write(bytes);
+        }
+        pending.extend_from_slice(bytes);
         Ok(())
     }
 
@@ -59,6 +70,7 @@ impl<'a, 'b> Feed<'a, 'b> {
 }
 
 impl Writer for Feed<'_, '_> {
+    #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
         if let To::Buffer(buffer) = &self.to
             && buffer.capacity().saturating_sub(buffer.len()) < bytes.len()
@@ -119,7 +131,7 @@ pub(crate) fn stream<T: Serialize>(
     sink: &mut Sink<'_>,
 ) -> Result<()> {
     let references = sink.take_references();
-    let to = To::Sink { sink: &mut *sink, pending: Vec::new() };
+    let to = To::Sink { sink: &mut *sink, pending: Vec::with_capacity(PENDING_BYTES) };
     let (written, way) = encode(codec, value, to, Way::Encode(references));
     sink.put_references(list_of(way));
     written.map(|_| ())
