@@ -29,6 +29,9 @@
 //! assert_eq!(*pool.get(&pool.get(&page)?.links[0])?, "the next page");
 //! # Ok::<(), mempool_core::Error>(())
 //! ```
+//!
+//! A value that [`Bincode`](crate::Bincode) keeps in memory holds its references itself; only its bytes hold indices, so
+//! `reference(index)` of a guard answers for it after it was written, and its fields always do.
 
 use std::any::type_name;
 use std::cell::RefCell;

@@ -189,6 +189,22 @@ struct SerdeLinked {
     text: String,
 }
 
+/// What an archive of a [`Linked`] looks like: a reference is its index, and no pool is needed to write one.
+#[derive(rkyv::Archive, rkyv::Serialize)]
+struct Indices {
+    links: Vec<u32>,
+    text: String,
+}
+
+fn indices() -> Vec<(Vec<u8>, u64)> {
+    let mut random = Random(1);
+    let make = |random: &mut Random| Indices {
+        links: random.list(20, |random| random.next() as u32),
+        text: random.text(),
+    };
+    (0..40).map(|_| content(&Rkyv::new(), make(&mut random))).collect()
+}
+
 // Walks: every part of a value is looked at, and nothing is allocated for it.
 
 fn walk_shape(shape: &Archived<Shape>) -> u64 {
@@ -348,15 +364,18 @@ fn subjects() -> Vec<Subject> {
             deep: Some(deep_archive),
             ..subject("rkyv nested", Rkyv::new(), nested, |view| Ok(walk_nested(view)))
         },
-        subject(
-            "rkyv references",
-            Rkyv::new(),
-            |random| Linked { links: Vec::new(), text: random.text() },
-            |view: &Archived<Linked>| {
-                let links = view.links.iter().fold(0, |sum, link| sum ^ u64::from(link.index()));
-                Ok(links ^ walk_text(&view.text))
-            },
-        ),
+        Subject {
+            good: indices(),
+            ..subject(
+                "rkyv references",
+                Rkyv::new(),
+                |random| Linked { links: Vec::new(), text: random.text() },
+                |view: &Archived<Linked>| {
+                    let links = view.links.iter().fold(0, |sum, it| sum ^ u64::from(it.index()));
+                    Ok(links ^ walk_text(&view.text))
+                },
+            )
+        },
         subject(
             "bincode records",
             Bincode,

@@ -13,6 +13,9 @@ use crate::workspace::Workspace;
 /// Far beyond what any line needs; it ends one that hangs.
 const LIMIT: Duration = Duration::from_secs(90 * 60);
 
+/// The binaries of `fuzz/`.
+const FUZZ_TARGETS: [&str; 4] = ["frame", "archive", "bincode", "encoded"];
+
 /// Runs the steps, or those whose names contain one of the arguments.
 ///
 /// # Errors
@@ -26,6 +29,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Verdict {
 }
 
 fn steps(workspace: &Workspace) -> Vec<Step> {
+    let fuzzer = workspace.output("cargo", &["+nightly", "fuzz", "--version"]).is_ok();
     vec![
         Step::tests("model", test::model(workspace, "300000")).bar(1),
         Step::tests("hostile", test::hostile(workspace, "10000000")).bar(13),
@@ -36,7 +40,18 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
             release(workspace, "mempool-spill").env("DAMAGE_CASES", "5000000").env("KILLS", "5000"),
         )
         .bar(12),
+        Step::check("fuzz", FUZZ_TARGETS.iter().map(|target| fuzz(workspace, target)).collect())
+            .bar(14)
+            .needs(fuzzer, "cargo-fuzz with a nightly toolchain is not installed"),
     ]
+}
+
+/// A quarter of an hour of one target. By name and not by $CARGO, which is one toolchain's own program.
+fn fuzz(workspace: &Workspace, target: &str) -> Invocation {
+    Invocation::new("cargo", &workspace.root)
+        .arguments(&["+nightly", "fuzz", "run", target, "--"])
+        .arguments(&["-max_total_time=900", "-max_len=65536", "-rss_limit_mb=2048", "-timeout=5"])
+        .target(workspace, "fuzz")
 }
 
 /// All tests of a package, in release.
