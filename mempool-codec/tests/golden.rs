@@ -66,10 +66,9 @@ where
     let mut admitted = room(&ledger);
     let charged = codec.size_hint(&value).unwrap();
     let Ok(resident) = codec.admit(value, &mut admitted) else { panic!("it is admitted") };
-    let today = encode(codec, &resident, charged).unwrap();
     if std::env::var_os("WRITE_GOLDEN").is_some() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, &today).unwrap();
+        fs::write(&path, &encode(codec, &resident, charged).unwrap()[..]).unwrap();
     }
     let kept = Buffer::uncounted(&fs::read(&path).unwrap()).unwrap();
     let store = MemoryStore::new();
@@ -79,6 +78,8 @@ where
         let back = decode(codec, &kept, trust, &mut room(&ledger)).unwrap();
         assert!(shows(codec.view(&back)), "{name} as {trust:?}");
     }
+    // What a value is charged stands in the header, but is this build's own affair and no part of the format.
+    let today = encode(codec, &resident, header.resident_bytes).unwrap();
     assert_eq!(&today[..], &kept[..], "{name}: other bytes are written, so that is a new version");
 }
 

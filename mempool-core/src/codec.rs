@@ -105,7 +105,8 @@ pub(crate) const fn fnv1a(bytes: &[u8]) -> u64 {
 ///
 /// What must hold is written as laws, and `mempool-codec`'s `codec_laws!` (feature `testing`) tests them:
 /// reading back gives an equal view; what `admit` charges is what it allocates and what dropping the resident
-/// pays back; `mmwrite` writes the same bytes each time; damaged bytes give an error and never a panic.
+/// pays back; `mmwrite` writes the same bytes each time; a frame reads back at no more than the alignment that it asked
+/// for; damaged bytes give an error and never a panic, and a length that they claim takes no memory by itself.
 pub trait Codec<T: Send + Sync + 'static>: Send + Sync + 'static {
     /// The form in which a value lives in the pool: an archive, an array, or the value itself.
     type Resident: Send + Sync + 'static;
