@@ -29,7 +29,7 @@
 //! ```
 //!
 //! A value may hold references to other values of its pool, and keeps them alive, in memory and on disk: a field of type
-//! `DRef` is archived with [`Reference`], or written by serde with [`reference`].
+//! `DRef` is archived with [`Reference`], or written by serde with [`mod@reference`].
 //!
 //! A codec of your own implements [`mempool_core::Codec`]; `codec_laws!` (feature `testing`) tests what it must keep.
 
