@@ -1,6 +1,6 @@
 //! Who keeps a frame of the store: its entry alone, or counted claims. The last one that goes gives the frame up.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use crate::dref::{AnyRef, References};
 use crate::entry::Entry;
@@ -8,6 +8,7 @@ use crate::fork::Maker;
 use crate::id::Id;
 use crate::reclaim::{Reclaimer, Work};
 use crate::registration::Registration;
+use crate::shared::Shared;
 use crate::store::{Handle, SpillStore};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,12 +19,28 @@ pub(crate) struct Back {
     pub(crate) live_bytes: AtomicU64,
     pub(crate) pool: u64,
     pub(crate) maker: Maker,
+    /// The pool in front; set once, when it is there.
+    pub(crate) shared: OnceLock<Weak<Shared>>,
 }
 
 impl Back {
     /// A frame was written.
     pub(crate) fn note_written(&self, handle: &Handle) {
         self.live_bytes.fetch_add(handle.bytes, Ordering::Relaxed);
+    }
+
+    /// Frees the space of a frame, and lets the store give back what has become of no use. Does I/O.
+    pub(crate) fn free(&self, handle: &Handle) {
+        self.store.free(handle);
+        self.reclaim();
+    }
+
+    /// Lets the store give back what is of no use. Does I/O.
+    pub(crate) fn reclaim(&self) {
+        let shared = self.shared.get().and_then(Weak::upgrade);
+        self.store.reclaim(&mut |id, old, new| {
+            shared.as_ref().is_some_and(|shared| shared.rehome(id, old, new))
+        });
     }
 
     /// Gives a frame up. Its bytes are back in the figures when this returns; its space is left to the reclaimer.

@@ -141,6 +141,13 @@ impl Header {
         128 + 16 * self.sections.len()
     }
 
+    /// How long the frame is whose first [`HEADER_BYTES`] these are, for a reader who does not know; nothing is checked
+    /// but the magic, so that what it says must be checked by [`decode`](Self::decode) before it is believed.
+    #[must_use]
+    pub fn frame_bytes_of(fixed: &[u8; 128]) -> Option<u64> {
+        (array::<8>(fixed, 0) == MAGIC).then(|| u64::from_le_bytes(array(fixed, 48)))
+    }
+
     /// Reads the header at the start of `bytes`, which may go on with the content.
     ///
     /// Checks magic, version, the header's checksum, and that every length and offset fits the others;

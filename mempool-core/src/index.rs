@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::entry::Entry;
+use crate::id::Id;
 use crate::recency::{Order, Policy, Verdict};
 use crate::sync::Queue;
 use crate::sync::atomic::Ordering;
@@ -152,6 +153,12 @@ impl Index {
             let entry = self.slots.get(slot as usize).and_then(|place| place.entry.as_ref());
             entry.is_none_or(&mut *more)
         });
+    }
+
+    /// The value of that name, if it is there.
+    pub(crate) fn entry(&self, id: Id) -> Option<Arc<Entry>> {
+        let slot = self.slots.get(id.slot as usize)?;
+        slot.entry.as_ref().filter(|_| slot.generation == id.generation).map(Arc::clone)
     }
 
     /// Every entry that is in its slot.

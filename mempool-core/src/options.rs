@@ -1,7 +1,7 @@
 //! `PoolOptions`: how a pool is opened, and `SetOptions`: how a value is set.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use crate::budget::{Evictor, Ledger, Wait};
@@ -99,12 +99,14 @@ impl PoolOptions {
             reclaimer: Reclaimer::new(),
             live_bytes: AtomicU64::new(0),
             pool: id,
+            shared: OnceLock::new(),
             maker: Maker::here(),
         });
         let ledger = Ledger::new(self.memory_limit, self.room_timeout);
         let shared =
             Arc::new(Shared::new(id, Arc::clone(&ledger), self.policy, back, self.track_pins));
         let evictor: Weak<Shared> = Arc::downgrade(&shared);
+        let _ = shared.back.shared.set(Weak::clone(&evictor));
         ledger.set_evictor(evictor as Weak<dyn Evictor>);
         Pool::new(shared, codec)
     }

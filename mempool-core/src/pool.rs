@@ -448,6 +448,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
     pub fn quiesce(&self) {
         if self.shared.maker.is_here() {
             self.shared.back.reclaimer.quiesce();
+            self.shared.back.reclaim();
         }
     }
 

@@ -186,7 +186,7 @@ sync::thread_local! {
 impl Work {
     fn run(self) {
         match self {
-            Self::Free(back, handle) => back.store.free(&handle),
+            Self::Free(back, handle) => back.free(&handle),
             Self::Value(held) => drop(held),
             Self::References(references) => drop(references),
             Self::Destructor(destructor) => destructor(),

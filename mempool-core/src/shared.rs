@@ -520,6 +520,25 @@ impl Shared {
         (done, failed)
     }
 
+    /// The frame of value `id` has a copy at `new`: takes that one from now on, if it is the value's frame and nobody else
+    /// has a claim on it. When it answers `true`, nobody reads the frame at its old place any more but by views that
+    /// are held.
+    pub(crate) fn rehome(&self, id: Id, old: &Handle, new: &Handle) -> bool {
+        let Some(entry) = sync::lock(&self.index).entry(id) else { return false };
+        match &mut sync::lock(&entry.cold).kept {
+            Kept::Own(place) if place.handle == *old => place.handle = *new,
+            _ => return false,
+        }
+        // Who has read the old handle holds the word at `Loading`; who comes now reads the new one.
+        self.wait_while_busy(&entry);
+        // A view that nobody holds would keep the old place for as long as the value lives.
+        if entry.word.load().state() == State::Mapped && entry.word.begin_release() {
+            sync::lock(&self.index).unorder(entry.slot);
+            self.release(&entry, false);
+        }
+        true
+    }
+
     /// Room of `bytes` for a value that is set or loaded.
     pub(crate) fn room(&self, bytes: u64, wait: Wait) -> Result<Room> {
         Ok(Room::new(self.ledger.reserve(bytes, wait)?, wait, self.id))

@@ -7,6 +7,7 @@ use crate::buffer::Buffer;
 use crate::codec::{Room, fnv1a};
 use crate::error::StoreError;
 use crate::frame::Frame;
+use crate::id::Id;
 
 /// Where a frame lies in its store. Only the store that made it knows what the numbers mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -108,6 +109,16 @@ pub trait SpillStore: Send + Sync + 'static {
         0
     }
 
+    /// Gives space that nothing lives in back, if there is much of it. Called after frames were freed, where I/O may be
+    /// done.
+    ///
+    /// Live frames that stand in the way are copied to a new place. `rehome` takes the value of such a frame with its
+    /// old place and its new one, and says whether the old one is free now; if not, the frame stays where it was, and
+    /// the new place is free.
+    fn reclaim(&self, rehome: &mut dyn FnMut(Id, &Handle, &Handle) -> bool) {
+        let _ = rehome;
+    }
+
     /// The checksum that this store seals frames with.
     fn checksum(&self, bytes: &[u8]) -> u64 {
         fnv1a(bytes)
@@ -118,6 +129,15 @@ pub trait SpillStore: Send + Sync + 'static {
         let _ = handle;
         None
     }
+
+    /// Bytes of maps that were given out since they were last trimmed: they may be in the process's page tables, and
+    /// schedulers count them.
+    fn mapped_bytes(&self) -> u64 {
+        0
+    }
+
+    /// Takes the pages that no buffer views any more out of the process's page tables.
+    fn trim(&self) {}
 
     /// What it holds.
     fn usage(&self) -> StoreUsage {

@@ -124,7 +124,7 @@ fn write_reserved(directory: &Path, figures: &mut Figures) -> Outcome<()> {
         let value = touched(LARGE, n as u8);
         let start = Instant::now();
         let file = File::create_new(directory.join(format!("reserved-{n}")))?;
-        RealDisk.allocate(&file, LARGE as u64)?;
+        RealDisk.allocate(&file, 0, LARGE as u64)?;
         for (chunk, at) in value.chunks(256 << 10).zip((0..).step_by(256 << 10)) {
             file.write_all_at(chunk, at)?;
         }

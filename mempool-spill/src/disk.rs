@@ -17,11 +17,17 @@ pub trait Disk: Send + Sync + 'static {
     /// As `openat`.
     fn create(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<File>;
 
-    /// Reserves `bytes` from the start of the file.
+    /// Reserves `bytes` of the file from `offset` on; it is then at least that long.
     ///
     /// # Errors
     /// As `fallocate`; nothing is done where the file system cannot.
-    fn allocate(&self, file: &File, bytes: u64) -> io::Result<()>;
+    fn allocate(&self, file: &File, offset: u64, bytes: u64) -> io::Result<()>;
+
+    /// Gives the space of `bytes` from `offset` on back to the disk; the file stays as long as it is.
+    ///
+    /// # Errors
+    /// As `fallocate` with a hole to be punched; some file systems cannot.
+    fn punch(&self, file: &File, offset: u64, bytes: u64) -> io::Result<()>;
 
     /// Writes some of `bytes` at `offset`; answers how many.
     ///
@@ -77,14 +83,24 @@ impl Disk for RealDisk {
         Ok(File::from(rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)?))
     }
 
-    fn allocate(&self, file: &File, bytes: u64) -> io::Result<()> {
-        match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
+    fn allocate(&self, file: &File, offset: u64, bytes: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(file, FallocateFlags::empty(), offset, bytes) {
             // A file system without reservations writes all the same; a full disk is then met by the write.
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
-                Ok(file.set_len(bytes)?)
+                let end = offset.saturating_add(bytes);
+                // Never shorter: the file may be mapped.
+                if file.metadata()?.len() < end {
+                    file.set_len(end)?;
+                }
+                Ok(())
             }
             other => Ok(other?),
         }
+    }
+
+    fn punch(&self, file: &File, offset: u64, bytes: u64) -> io::Result<()> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        Ok(rustix::fs::fallocate(file, flags, offset, bytes)?)
     }
 
     fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {

@@ -99,7 +99,7 @@ impl SpillError {
         Self::Io { call, path: path.to_path_buf(), offset: Some(offset), source: source.into() }
     }
 
-    fn kind(&self) -> StoreErrorKind {
+    pub(crate) fn kind(&self) -> StoreErrorKind {
         match self {
             Self::Io { source, .. } => io_kind(source),
             Self::Limit { .. } => StoreErrorKind::Full,

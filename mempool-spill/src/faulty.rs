@@ -18,6 +18,8 @@ pub enum DiskCall {
     Create,
     /// [`Disk::allocate`]
     Allocate,
+    /// [`Disk::punch`]
+    Punch,
     /// [`Disk::write_at`]
     Write,
     /// [`Disk::sync`]
@@ -32,9 +34,10 @@ pub enum DiskCall {
 
 impl DiskCall {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Create,
         Self::Allocate,
+        Self::Punch,
         Self::Write,
         Self::Sync,
         Self::Rename,
@@ -130,9 +133,14 @@ impl Disk for FaultyDisk {
         RealDisk.create(dir, name)
     }
 
-    fn allocate(&self, file: &File, bytes: u64) -> io::Result<()> {
+    fn allocate(&self, file: &File, offset: u64, bytes: u64) -> io::Result<()> {
         self.check(DiskCall::Allocate)?;
-        RealDisk.allocate(file, bytes)
+        RealDisk.allocate(file, offset, bytes)
+    }
+
+    fn punch(&self, file: &File, offset: u64, bytes: u64) -> io::Result<()> {
+        self.check(DiskCall::Punch)?;
+        RealDisk.punch(file, offset, bytes)
     }
 
     fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {

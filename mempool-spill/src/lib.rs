@@ -49,11 +49,15 @@ mod disk;
 mod error;
 #[cfg(feature = "testing")]
 mod faulty;
+mod files;
 mod map;
+mod places;
 mod quota;
+mod saved;
 mod segment;
 mod session;
 mod store;
+mod views;
 mod writer;
 
 pub use disk::{Disk, RealDisk};

@@ -4,8 +4,9 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 
-use memmap2::{Mmap, MmapOptions};
+use memmap2::{Mmap, MmapOptions, UncheckedAdvice};
 
 /// Maps the first `bytes` of `file`, read-only and shared.
 ///
@@ -18,4 +19,16 @@ pub(crate) fn map(file: &File, bytes: u64) -> io::Result<Mmap> {
     // SAFETY: the bytes of published frames do not change and the file is not made shorter while the map lives: see
     // above for who guarantees it. Bytes that are not published are not read through the map.
     unsafe { MmapOptions::new().len(len).map(file) }
+}
+
+/// Takes a part of a map out of the page tables; who reads it next gets the same bytes from the page cache or the file.
+pub(crate) fn release_pages(map: &Mmap, part: Range<u64>) {
+    let end = usize::try_from(part.end).map_or(map.len(), |end| end.min(map.len()));
+    let Ok(start) = usize::try_from(part.start) else { return };
+    let Some(len) = end.checked_sub(start) else { return };
+    // SAFETY: the map is of a file, shared and read-only: dropped pages are read again with the same content, so what
+    // anybody reads through it does not change.
+    let advised = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, len) };
+    // A kernel that does not follow the advice keeps the pages, and no more.
+    drop(advised);
 }

@@ -1,6 +1,7 @@
 //! The disk ledger: real file bytes against the disk limit.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mempool_core::fork::Maker;
@@ -26,7 +27,7 @@ pub(crate) struct Used {
 #[derive(Debug)]
 pub(crate) struct FileBytes {
     quota: Arc<Quota>,
-    bytes: u64,
+    bytes: AtomicU64,
 }
 
 impl Quota {
@@ -44,6 +45,11 @@ impl Quota {
 
     /// Takes `bytes`, if the limit allows them.
     pub(crate) fn take(self: &Arc<Self>, bytes: u64) -> Result<FileBytes, SpillError> {
+        self.add(bytes)?;
+        Ok(FileBytes { quota: Arc::clone(self), bytes: AtomicU64::new(bytes) })
+    }
+
+    fn add(&self, bytes: u64) -> Result<(), SpillError> {
         let mut used = self.lock();
         let after = used.bytes.saturating_add(bytes);
         if let Some(limit_bytes) = self.limit_bytes.filter(|&limit| after > limit) {
@@ -52,7 +58,12 @@ impl Quota {
         }
         used.bytes = after;
         used.peak_bytes = used.peak_bytes.max(after);
-        Ok(FileBytes { quota: Arc::clone(self), bytes })
+        Ok(())
+    }
+
+    fn sub(&self, bytes: u64) {
+        let mut used = self.lock();
+        used.bytes = used.bytes.saturating_sub(bytes);
     }
 
     fn lock(&self) -> MutexGuard<'_, Used> {
@@ -62,17 +73,28 @@ impl Quota {
 
 impl FileBytes {
     pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Takes `bytes` more for the same file.
+    pub(crate) fn grow(&self, bytes: u64) -> Result<(), SpillError> {
+        self.quota.add(bytes)?;
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Returns `bytes` that a part of the file has given back.
+    pub(crate) fn shrink(&self, bytes: u64) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.quota.sub(bytes);
     }
 }
 
 impl Drop for FileBytes {
     fn drop(&mut self) {
-        if !self.quota.maker.is_here() {
-            // In a forked child the lock may be one that nobody will ever open, and the bytes are the parent's.
-            return;
+        // In a forked child the lock may be one that nobody will ever open, and the bytes are the parent's.
+        if self.quota.maker.is_here() {
+            self.quota.sub(*self.bytes.get_mut());
         }
-        let mut used = self.quota.lock();
-        used.bytes = used.bytes.saturating_sub(self.bytes);
     }
 }

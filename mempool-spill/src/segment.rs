@@ -7,86 +7,103 @@
 //! └────────┴──────────────────────┘    └───────┴──┴───────┴──┴───────┴─────────────────┘
 //!                                      each at a multiple of 64, or of its own alignment
 //! ```
+//!
+//! A segment lives as long as the store or a view holds it. Then its file goes home, to be written anew or removed; this
+//! is how "bytes of a published frame never change while anything can see them" is kept for whole files.
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
-use mempool_core::Buffer;
+use memmap2::Mmap;
+use mempool_core::fork::Maker;
 
+use crate::files::Files;
 use crate::quota::FileBytes;
+use crate::views::Views;
 
-/// The file of one segment.
+/// An open file of the session.
 #[derive(Debug)]
-pub(crate) struct Segment {
+pub(crate) struct SegmentFile {
     pub(crate) name: String,
     pub(crate) path: PathBuf,
     pub(crate) file: File,
-    /// The bytes reserved for it; returned when the last holder goes, which is after the file is unlinked.
+    /// The bytes reserved for it; returned when it is closed, which is after it is unlinked.
     pub(crate) bytes: FileBytes,
+    /// How much of it may be used; holes in it may be given back to the disk, and so may what lies behind it.
+    pub(crate) len: u64,
+    /// Who made it, and when: a fork after that may have seen it.
+    pub(crate) maker: Maker,
+}
+
+/// The file of one segment, while somebody holds it.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    /// Taken out by the drop alone.
+    file: Option<SegmentFile>,
+    home: Weak<Files>,
     /// The map of a shared segment, made once. A large frame is mapped anew by each open, and unmapped with its view.
-    pub(crate) map: OnceLock<Buffer>,
+    map: OnceLock<Mmap>,
+    views: Views,
+    /// Its file is not to be written anew.
+    condemned: AtomicBool,
 }
 
-/// Which places of a shared segment are taken: one bit for each place of 64 bytes where a frame starts.
-#[derive(Debug)]
-pub(crate) struct Places {
-    bits: Vec<u64>,
-    end: u64,
-    capacity: u64,
-    live: u64,
-}
-
-/// What is asked of a shared segment: room for a few frames, one behind the other.
-#[derive(Debug)]
-pub(crate) struct Extent<'a> {
-    pub(crate) bytes: u64,
-    pub(crate) align: u64,
-    /// Where each frame starts from the start of the extent, and how long it is.
-    pub(crate) frames: &'a [(u64, u64)],
-}
-
-/// The distance of places, and the least alignment of a frame.
-pub(crate) const PLACE: u64 = 64;
-
-impl Places {
-    pub(crate) fn new(capacity: u64) -> Self {
-        let words = usize::try_from(capacity.div_ceil(PLACE * 64)).unwrap_or_default();
-        Self { bits: vec![0; words], end: 0, capacity, live: 0 }
-    }
-
-    /// Where `extent` starts, if there is room for it at the end.
-    pub(crate) fn take(&mut self, extent: &Extent<'_>) -> Option<u64> {
-        let offset = self.end.checked_next_multiple_of(extent.align.max(PLACE))?;
-        let end = offset.checked_add(extent.bytes).filter(|&end| end <= self.capacity)?;
-        self.end = end;
-        for (start, _) in extent.frames {
-            let (word, bit) = place_of(offset.saturating_add(*start));
-            if let Some(word) = self.bits.get_mut(word) {
-                *word |= bit;
-                self.live += 1;
-            }
+impl Segment {
+    /// A segment of a file that nobody else has; `shared` says how much of it frames will share.
+    pub(crate) fn new(file: SegmentFile, home: &Arc<Files>, shared: u64) -> Self {
+        Self {
+            file: Some(file),
+            home: Arc::downgrade(home),
+            map: OnceLock::new(),
+            views: Views::new(shared, home.mapped()),
+            condemned: AtomicBool::new(false),
         }
-        Some(offset)
     }
 
-    /// Gives a place back; `false` for one that is not taken.
-    pub(crate) fn free(&mut self, offset: u64) -> bool {
-        let (word, bit) = place_of(offset);
-        let Some(word) = self.bits.get_mut(word).filter(|word| **word & bit != 0) else {
-            return false;
-        };
-        *word &= !bit;
-        self.live = self.live.saturating_sub(1);
-        true
+    pub(crate) fn file(&self) -> &SegmentFile {
+        self.file.as_ref().expect("a segment has its file until it is dropped")
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.live == 0
+    pub(crate) fn views(&self) -> &Views {
+        &self.views
+    }
+
+    pub(crate) fn map(&self) -> Option<&Mmap> {
+        self.map.get()
+    }
+
+    /// Keeps a map of the whole; another thread's may have come first.
+    pub(crate) fn keep_map(&self, map: Mmap) {
+        let _ = self.map.set(map);
+    }
+
+    /// The file is never written anew: somebody outside this process may read it, or a write to it has failed.
+    pub(crate) fn condemn(&self) {
+        self.condemned.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes the pages that nobody looks at out of the page tables.
+    pub(crate) fn trim(&self) {
+        if let Some(map) = self.map.get() {
+            self.views.trim(|run| crate::map::release_pages(map, run));
+        }
     }
 }
 
-fn place_of(offset: u64) -> (usize, u64) {
-    let place = offset / PLACE;
-    (usize::try_from(place / 64).unwrap_or(usize::MAX), 1 << (place % 64))
+impl Drop for Segment {
+    fn drop(&mut self) {
+        let Some(file) = self.file.take() else { return };
+        // Unmapped before the file is written anew.
+        drop(self.map.take());
+        if file.maker.is_here()
+            && let Some(home) = self.home.upgrade()
+        {
+            home.take_back(file, *self.condemned.get_mut());
+        }
+    }
 }
+
+/// Shared bytes of a segment of its own: none.
+pub(crate) const NOT_SHARED: u64 = 0;

@@ -2,23 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use memmap2::Mmap;
 use mempool_core::{
-    ALIGNMENT, Buffer, BufferMut, Fingerprint, Frame, FrameDamage, Handle, Header, Room,
-    SpillStore, StoreError, StoreUsage,
+    ALIGNMENT, Buffer, BufferMut, Fingerprint, Frame, Handle, Header, Id, Room, SpillStore,
+    StoreError, StoreErrorKind, StoreUsage,
 };
 use rustix::fs::{Mode, OFlags};
 
 use crate::checksum::xxh3_64;
 use crate::disk::{Disk, RealDisk, write_all_at};
 use crate::error::SpillError;
-use crate::quota::{FileBytes, Quota};
-use crate::segment::{Extent, Places, Segment};
-use crate::session::{Session, Swept, open_user_file};
+use crate::files::Files;
+use crate::places::{Candidate, Extent, Places};
+use crate::quota::FileBytes;
+use crate::segment::{NOT_SHARED, Segment};
+use crate::session::{Session, Swept};
+use crate::views::{BLOCK, OwnView, SharedView};
 use crate::writer::{Batch, Target, write_frame};
 
 /// How much of a frame of our own is checked when it is opened.
@@ -73,7 +76,7 @@ impl SpillOptions {
     /// The size of the segments that small frames share; they hold frames of up to a quarter of it. At least 64 KiB.
     #[must_use]
     pub fn segment_bytes(mut self, bytes: u64) -> Self {
-        self.segment_bytes = bytes.max(64 << 10).next_multiple_of(4096);
+        self.segment_bytes = bytes.max(BLOCK).next_multiple_of(BLOCK);
         self.own_segment_bytes = Self::OWN_SEGMENT_BYTES.min(self.segment_bytes / 4);
         self
     }
@@ -98,10 +101,19 @@ impl SpillOptions {
     /// When the directory is not there or cannot be written.
     pub fn open(self) -> Result<SpillStorage, SpillError> {
         let (session, swept) = Session::open(&self.directory)?;
-        let quota = Quota::new(session.path().to_path_buf(), self.disk_limit);
-        let state = Mutex::new(State::default());
-        let (growing, batches) = (Mutex::new(()), Mutex::new(Vec::new()));
-        Ok(SpillStorage { session, swept, quota, state, growing, batches, options: self })
+        // Room for one file of a shared segment's size and a little more than that.
+        let idle_bytes_min = self.segment_bytes.saturating_add(self.segment_bytes / 8);
+        let disk = Arc::clone(&self.disk);
+        let files = Files::new(session, disk, self.disk_limit, idle_bytes_min);
+        Ok(SpillStorage {
+            options: self,
+            swept,
+            files,
+            state: Mutex::default(),
+            growing: Mutex::new(()),
+            reclaiming: Mutex::new(0),
+            batches: Mutex::new(Vec::new()),
+        })
     }
 }
 
@@ -116,18 +128,23 @@ impl std::fmt::Debug for SpillOptions {
     }
 }
 
+/// So many live bytes are moved at most before the reclaiming thread does other work.
+const COMPACTED_BYTES_MAX: u64 = 64 << 20;
+
 /// The store of one session.
 ///
 /// Closing it, or dropping it, removes the session's directory; views that are held stay good.
 #[derive(Debug)]
 pub struct SpillStorage {
     options: SpillOptions,
-    session: Session,
     swept: Swept,
-    quota: Arc<Quota>,
+    files: Arc<Files>,
     state: Mutex<State>,
-    /// Held while a shared segment is made, so that one is made at a time. Nobody reads under it.
+    /// Held while room is made for small frames, and while space is given back, so that one thread does so at a time.
+    /// Nobody reads under it.
     growing: Mutex<()>,
+    /// Held by the one thread that gives space back: how much had been freed in shared segments when it looked last.
+    reclaiming: Mutex<u64>,
     /// The memory of batches, as many as threads have written at once.
     batches: Mutex<Vec<Batch>>,
 }
@@ -138,7 +155,14 @@ struct State {
     /// The shared segment that is being filled.
     filling: Option<u64>,
     next_segment: u64,
-    live_bytes: u64,
+    /// What shared segments take on the disk, holes left out.
+    shared_bytes: u64,
+    /// What live frames take of that.
+    shared_live_bytes: u64,
+    /// All that was ever freed in shared segments.
+    freed_bytes: u64,
+    /// Whether there are segments without live frames that somebody looked at when their last one was freed.
+    empty_ones_left: bool,
     closed: bool,
 }
 
@@ -162,7 +186,7 @@ impl Run<'_> {
     /// The frames are written: their places are theirs.
     fn publish(mut self) -> Vec<Handle> {
         let handles = std::mem::take(&mut self.handles);
-        self.store.lock().live_bytes += handles.iter().map(|handle| handle.bytes).sum::<u64>();
+        self.store.files.note_live(handles.iter().map(|handle| handle.bytes).sum());
         handles
     }
 }
@@ -177,10 +201,14 @@ impl SpillStorage {
     /// What is written at once: many small values cost one call, and what is gathered still lies in the cache.
     const BATCH_BYTES: u64 = 256 << 10;
 
+    /// Space that nothing lives in may be this part of the live bytes, beside somewhat less than two shared segments:
+    /// the one that is being filled, and as much again.
+    const WASTE_SHARE: u64 = 4;
+
     /// The session's directory.
     #[must_use]
     pub fn session_path(&self) -> &Path {
-        self.session.path()
+        self.files.session().path()
     }
 
     /// What the sweep at opening found.
@@ -189,74 +217,36 @@ impl SpillStorage {
         self.swept
     }
 
+    /// In a forked child nothing may be touched: the session, its files and its locks are the parent's.
+    fn check_process(&self) -> Result<(), SpillError> {
+        if self.files.session().is_ours() { Ok(()) } else { Err(self.files.closed()) }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn closed(&self) -> SpillError {
-        SpillError::Closed { path: self.session.path().to_path_buf() }
-    }
-
-    /// Refuses a forked child before it takes a lock: another thread of the parent may have held it at the fork.
-    fn check_process(&self) -> Result<(), SpillError> {
-        if self.session.is_ours() { Ok(()) } else { Err(self.closed()) }
-    }
-
     fn disk(&self) -> &dyn Disk {
-        &*self.options.disk
+        self.files.disk()
     }
 
-    /// Makes a file of `bytes` in the session, reserved on the disk and in the quota.
-    fn new_segment(&self, bytes: u64) -> Result<(u64, Segment), SpillError> {
-        if !self.session.is_ours() {
-            return Err(self.closed());
-        }
-        let number = {
-            let mut state = self.lock();
-            if state.closed {
-                return Err(self.closed());
-            }
-            state.next_segment += 1;
-            state.next_segment
-        };
-        let bytes = self.quota.take(bytes.next_multiple_of(4096))?;
-        let name = format!("seg-{number}");
-        let path = self.session.path().join(&name);
-        let file = self.disk().create(self.session.dir(), &name);
-        let file = file.map_err(|e| SpillError::io("create", &path, e))?;
-        let segment = Segment { name, path, file, bytes, map: OnceLock::new() };
-        match self.disk().allocate(&segment.file, segment.bytes.bytes()) {
-            Ok(()) => Ok((number, segment)),
-            Err(error) => {
-                let error = SpillError::io("reserve", &segment.path, error);
-                self.unlink(&segment);
-                Err(error)
-            }
-        }
-    }
-
-    fn unlink(&self, segment: &Segment) {
-        if self.session.is_ours() {
-            // A name that cannot be removed is removed with the session.
-            let _ = self.disk().unlink(self.session.dir(), &segment.name);
-        }
+    fn target<'a>(&'a self, segment: &'a Segment, offset: u64) -> Target<'a> {
+        let file = segment.file();
+        Target { disk: self.disk(), file: &file.file, path: &file.path, offset }
     }
 
     fn write_large(&self, frame: &Frame<'_>) -> Result<Handle, StoreError> {
         let bytes = frame.frame_bytes();
-        let (number, segment) = self.new_segment(bytes)?;
+        let segment = Segment::new(self.files.take(bytes)?, &self.files, NOT_SHARED);
         if let Err(error) = write_frame(&self.target(&segment, 0), frame) {
-            self.unlink(&segment);
+            segment.condemn();
+            drop(segment);
+            self.files.sweep();
             return Err(error);
         }
-        let mut state = self.lock();
-        state.segments.insert(number, Slot { segment: Arc::new(segment), places: None });
-        state.live_bytes += bytes;
+        let number = self.lock().insert(segment, None).ok_or_else(|| self.files.closed())?;
+        self.files.note_live(bytes);
         Ok(Handle { segment: number, offset: 0, bytes })
-    }
-
-    fn target<'a>(&'a self, segment: &'a Segment, offset: u64) -> Target<'a> {
-        Target { disk: self.disk(), file: &segment.file, path: &segment.path, offset }
     }
 
     /// Streams a frame that is too large to be gathered to a place in a shared segment.
@@ -275,82 +265,12 @@ impl SpillStorage {
         frames.iter().try_for_each(|frame| batch.push(frame))?;
         batch.round_to_pages();
         let run = self.take_run(&batch.extent())?;
-        write_all_at(self.disk(), &run.segment.file, batch.bytes(), run.offset)
-            .map_err(|e| SpillError::io_at("write", &run.segment.path, run.offset, e))?;
+        let file = run.segment.file();
+        write_all_at(self.disk(), &file.file, batch.bytes(), run.offset)
+            .map_err(|e| SpillError::io_at("write", &file.path, run.offset, e))?;
         let handles = run.publish();
         self.batches.lock().unwrap_or_else(PoisonError::into_inner).push(std::mem::take(batch));
         Ok(handles)
-    }
-
-    /// Room in the shared segment that is being filled, or in a new one.
-    fn take_run(&self, extent: &Extent<'_>) -> Result<Run<'_>, SpillError> {
-        if let Some(run) = self.run_in_filling(extent)? {
-            return Ok(run);
-        }
-        let _growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
-        // Others may fill a new segment before this thread has a place in it; then the next one is made.
-        loop {
-            if let Some(run) = self.run_in_filling(extent)? {
-                return Ok(run);
-            }
-            self.grow()?;
-        }
-    }
-
-    /// Makes the shared segment that is filled from now on; the caller holds `growing`.
-    fn grow(&self) -> Result<(), SpillError> {
-        let (number, segment) = self.new_segment(self.options.segment_bytes)?;
-        let places = Places::new(segment.bytes.bytes());
-        let retired = {
-            let mut state = self.lock();
-            let slot = Slot { segment: Arc::new(segment), places: Some(places) };
-            state.segments.insert(number, slot);
-            let retired = state.filling.replace(number);
-            retired.and_then(|retired| state.remove_if_empty(retired))
-        };
-        if let Some(retired) = retired {
-            self.unlink(&retired);
-        }
-        Ok(())
-    }
-
-    fn run_in_filling(&self, extent: &Extent<'_>) -> Result<Option<Run<'_>>, SpillError> {
-        let mut state = self.lock();
-        if state.closed {
-            return Err(self.closed());
-        }
-        let Some(number) = state.filling else { return Ok(None) };
-        let Some(slot) = state.segments.get_mut(&number) else { return Ok(None) };
-        let segment = Arc::clone(&slot.segment);
-        let offset = slot.places.as_mut().and_then(|places| places.take(extent));
-        let handle = |offset: u64, &(start, bytes): &(u64, u64)| Handle {
-            segment: number,
-            offset: offset.saturating_add(start),
-            bytes,
-        };
-        Ok(offset.map(|offset| Run {
-            store: self,
-            segment,
-            offset,
-            handles: extent.frames.iter().map(|frame| handle(offset, frame)).collect(),
-        }))
-    }
-
-    /// Frees the place of a frame; the segment goes with its last one.
-    fn give_back(&self, handle: &Handle) {
-        let mut state = self.lock();
-        let Some(slot) = state.segments.get_mut(&handle.segment) else { return };
-        let freed = match &mut slot.places {
-            Some(places) => places.free(handle.offset),
-            None => true,
-        };
-        debug_assert!(freed || mutant!("double_free_of_place"), "{handle:?} is freed once");
-        let filling = state.filling == Some(handle.segment);
-        let gone = if filling { None } else { state.remove_if_empty(handle.segment) };
-        drop(state);
-        if let Some(gone) = gone {
-            self.unlink(&gone);
-        }
     }
 
     /// Writes frames that may stand in one batch: together, or where that fails each by itself, until one fails.
@@ -367,12 +287,207 @@ impl SpillStorage {
         Ok(())
     }
 
+    /// Room in the run that is being filled, or in a new one.
+    fn take_run(&self, extent: &Extent<'_>) -> Result<Run<'_>, SpillError> {
+        if let Some(run) = self.run_in_filling(extent)? {
+            return Ok(run);
+        }
+        let _growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
+        // Others may fill a new run before this thread has a place in it; then the next one is made.
+        loop {
+            if let Some(run) = self.run_in_filling(extent)? {
+                return Ok(run);
+            }
+            self.grow(extent.bytes)?;
+        }
+    }
+
+    fn run_in_filling(&self, extent: &Extent<'_>) -> Result<Option<Run<'_>>, SpillError> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(self.files.closed());
+        }
+        let Some(number) = state.filling else { return Ok(None) };
+        let Some(slot) = state.segments.get_mut(&number) else { return Ok(None) };
+        let segment = Arc::clone(&slot.segment);
+        let offset = slot.places.as_mut().and_then(|places| places.take(extent));
+        let handle = |offset: u64, &(start, bytes): &(u64, u64)| Handle {
+            segment: number,
+            offset: offset.saturating_add(start),
+            bytes,
+        };
+        if offset.is_some() {
+            state.shared_live_bytes += extent.frames.iter().map(|(_, bytes)| bytes).sum::<u64>();
+        }
+        Ok(offset.map(|offset| Run {
+            store: self,
+            segment,
+            offset,
+            handles: extent.frames.iter().map(|frame| handle(offset, frame)).collect(),
+        }))
+    }
+
+    /// Finds the run that is filled from now on, one of `bytes` at least: in the segment that is being filled, in another
+    /// one that has much free room, or in a new one. The caller holds `growing`.
+    fn grow(&self, bytes: u64) -> Result<(), SpillError> {
+        let found = self.lock().candidate(bytes);
+        if let Some((number, segment, candidate)) = found {
+            let hole_bytes = |part| self.lock().places(number).map_or(0, |p| p.hole_bytes(part));
+            let reserved = candidate
+                .hole
+                .as_ref()
+                .map_or(Ok(()), |hole| self.files.refill(segment.file(), hole, hole_bytes(hole)));
+            if reserved.is_ok() {
+                self.fill(number, Some(candidate.run));
+                return Ok(());
+            }
+        }
+        let bytes = self.options.segment_bytes;
+        let segment = Segment::new(self.files.take(bytes)?, &self.files, bytes);
+        let number = self.lock().insert(segment, Some(Places::new(bytes)));
+        self.fill(number.ok_or_else(|| self.files.closed())?, None);
+        Ok(())
+    }
+
+    /// Fills segment `number` from now on: `run` of it, or where it is.
+    fn fill(&self, number: u64, run: Option<Range<u64>>) {
+        let retired = {
+            let mut state = self.lock();
+            let before = state.filling.replace(number).filter(|&before| before != number);
+            if let (Some(places), Some(run)) = (state.places(number), run) {
+                let holes = places.hole_bytes(&run);
+                places.begin(run);
+                state.shared_bytes += holes;
+            }
+            before.and_then(|before| {
+                state.places(before)?.retire();
+                state.remove_if_empty(before)
+            })
+        };
+        // Its file is kept for later, or condemned.
+        drop(retired);
+        self.files.sweep();
+    }
+
+    /// Frees the place of a frame; the segment goes with its last one.
+    fn give_back(&self, handle: &Handle) {
+        let mut state = self.lock();
+        let Some(slot) = state.segments.get_mut(&handle.segment) else { return };
+        let shared = slot.places.as_mut();
+        let freed = shared.map(|places| places.free(handle.offset, handle.bytes));
+        if freed == Some(true) {
+            state.shared_live_bytes -= handle.bytes;
+            state.freed_bytes += handle.bytes;
+        }
+        let freed = freed.unwrap_or(true);
+        debug_assert!(freed || mutant!("double_free_of_place"), "{handle:?} is freed once");
+        let filling = state.filling == Some(handle.segment);
+        let gone = if filling { None } else { state.remove_if_empty(handle.segment) };
+        drop(state);
+        // Its file goes home under no lock of ours.
+        drop(gone);
+    }
+
+    /// Whether there is more space that nothing lives in than may wait for later frames.
+    fn is_wasteful(&self) -> bool {
+        let segment_bytes = self.options.segment_bytes;
+        let waiting = 2 * segment_bytes - segment_bytes / 4;
+        let bound = waiting.saturating_add(self.files.live_bytes() / Self::WASTE_SHARE);
+        self.lock().dead_bytes() + self.files.idle_bytes() > bound
+    }
+
+    /// Makes holes of dead blocks, one thread at a time.
+    fn punch(&self) {
+        // Whoever grows chooses among free blocks.
+        let _growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
+        let holes = self.lock().punch();
+        for (number, segment, hole) in holes {
+            let punched = self.files.punch(segment.file(), &hole);
+            let mut state = self.lock();
+            if let (Some(places), false) = (state.places(number), punched) {
+                places.unpunch(&hole);
+                state.shared_bytes += hole.end - hole.start;
+            }
+        }
+    }
+
+    /// Copies the live frames of sparse segments together, so that their blocks can be given back.
+    fn compact(&self, rehome: &mut dyn FnMut(Id, &Handle, &Handle) -> bool) {
+        let sparse = self.lock().sparse();
+        let mut batch = Batch::default();
+        let mut moved = Vec::new();
+        for (number, segment, offsets) in sparse {
+            if !self.is_wasteful() {
+                return;
+            }
+            batch.clear();
+            for offset in offsets {
+                // A frame that cannot be read stays where it is: whoever gets it is told.
+                if let Some(frame) = self.read_written(&segment, number, offset, &mut batch) {
+                    moved.push(frame);
+                }
+                if batch.bytes().len() as u64 >= Self::BATCH_BYTES
+                    && self.move_batch(&mut batch, &mut moved, rehome).is_err()
+                {
+                    return;
+                }
+            }
+            if self.move_batch(&mut batch, &mut moved, rehome).is_err() {
+                return;
+            }
+            self.punch();
+        }
+    }
+
+    /// Reads a frame of our own into `batch`; its value, and where it was.
+    fn read_written(
+        &self,
+        segment: &Segment,
+        number: u64,
+        offset: u64,
+        batch: &mut Batch,
+    ) -> Option<(Id, Handle)> {
+        let read = |bytes: &mut [u8], at: u64| {
+            self.disk().read_exact_at(&segment.file().file, bytes, at).ok()
+        };
+        let mut fixed = [0; 128];
+        read(&mut fixed, offset)?;
+        let bytes = Header::frame_bytes_of(&fixed)?;
+        let len = usize::try_from(bytes).ok().filter(|_| bytes < self.options.own_segment_bytes)?;
+        let mut frame = vec![0; len];
+        read(&mut frame, offset)?;
+        let header = Header::decode(&frame, xxh3_64).ok()?;
+        batch.push_written(&frame, u64::from(header.align));
+        Some((header.id, Handle { segment: number, offset, bytes }))
+    }
+
+    /// Writes the frames of `batch` to a new place and frees the places that they had.
+    fn move_batch(
+        &self,
+        batch: &mut Batch,
+        moved: &mut Vec<(Id, Handle)>,
+        rehome: &mut dyn FnMut(Id, &Handle, &Handle) -> bool,
+    ) -> Result<(), SpillError> {
+        if moved.is_empty() {
+            return Ok(());
+        }
+        let run = self.take_run(&batch.extent())?;
+        let target = self.target(&run.segment, run.offset);
+        target.write(batch.bytes(), run.offset)?;
+        for ((id, old), new) in moved.drain(..).zip(run.publish()) {
+            let gone = if rehome(id, &old, &new) { old } else { new };
+            self.free(&gone);
+        }
+        batch.clear();
+        Ok(())
+    }
+
     /// The segment of a frame, and whether it is a shared one.
     fn segment(&self, handle: &Handle) -> Result<(Arc<Segment>, bool), SpillError> {
         let state = self.lock();
         let slot = state.segments.get(&handle.segment);
         let slot = slot.ok_or_else(|| SpillError::NoSegment {
-            path: self.session.path().to_path_buf(),
+            path: self.session_path().to_path_buf(),
             segment: handle.segment,
         })?;
         Ok((Arc::clone(&slot.segment), slot.places.is_some()))
@@ -380,188 +495,193 @@ impl SpillStorage {
 
     /// Maps a segment, after a look at its length: what lies beyond the end of a file cannot be read.
     fn map(&self, segment: &Segment, bytes: u64) -> Result<Option<Mmap>, SpillError> {
-        let found = self.disk().len(&segment.file);
-        let found = found.map_err(|e| SpillError::io("stat", &segment.path, e))?;
+        let file = segment.file();
+        let found = self.disk().len(&file.file);
+        let found = found.map_err(|e| SpillError::io("stat", &file.path, e))?;
         if found < bytes {
-            let path = segment.path.clone();
-            return Err(SpillError::Truncated { path, expected: bytes, found });
+            return Err(SpillError::Truncated { path: file.path.clone(), expected: bytes, found });
         }
         // A process may run out of maps; then the frame is read into memory of its own.
-        Ok(self.disk().map(&segment.file, bytes).ok())
+        Ok(self.disk().map(&file.file, bytes).ok())
     }
 
     fn open_frame(&self, handle: &Handle, room: &mut Room) -> Result<Buffer, StoreError> {
-        if let Some(frame) = self.frame_in_map(handle) {
-            return Ok(frame);
+        if let Some(view) = self.view_in_map(handle) {
+            return Ok(Buffer::adopt(view, None));
         }
         let (segment, shared) = self.segment(handle)?;
         let mapped = if shared {
-            self.shared_map(&segment)?.and_then(|map| slice(&map, handle))
+            self.shared_view(&segment, handle)?.map(|view| Buffer::adopt(view, None))
         } else {
-            self.map(&segment, handle.bytes)?.map(|map| Buffer::adopt(map, None))
+            let map = self.map(&segment, handle.bytes)?;
+            let view = map.map(|map| OwnView::new(&segment, map, self.files.mapped()));
+            view.map(|view| Buffer::adopt(view, None))
         };
         match mapped {
             Some(frame) => Ok(frame),
-            None => self.read_frame(&segment, handle, room),
+            None => {
+                let file = segment.file();
+                self.read_frame(&file.file, &file.path, handle, room)
+            }
         }
     }
 
     /// A frame of a shared segment that is mapped already: the usual way of a small value.
-    fn frame_in_map(&self, handle: &Handle) -> Option<Buffer> {
+    fn view_in_map(&self, handle: &Handle) -> Option<SharedView> {
         let state = self.lock();
         let segment = &state.segments.get(&handle.segment)?.segment;
-        slice(segment.map.get()?, handle)
+        SharedView::new(segment, handle.offset, handle.bytes)
     }
 
-    fn shared_map(&self, segment: &Segment) -> Result<Option<Buffer>, SpillError> {
-        if let Some(map) = segment.map.get() {
-            return Ok(Some(map.clone()));
+    fn shared_view(
+        &self,
+        segment: &Arc<Segment>,
+        handle: &Handle,
+    ) -> Result<Option<SharedView>, SpillError> {
+        if segment.map().is_none() {
+            let Some(map) = self.map(segment, segment.file().len)? else { return Ok(None) };
+            segment.keep_map(map);
         }
-        let Some(map) = self.map(segment, segment.bytes.bytes())? else { return Ok(None) };
-        Ok(Some(segment.map.get_or_init(|| Buffer::adopt(map, None)).clone()))
+        Ok(SharedView::new(segment, handle.offset, handle.bytes))
     }
 
     /// Reads a frame into memory that `room` pays for.
     fn read_frame(
         &self,
-        segment: &Segment,
+        file: &File,
+        path: &Path,
         handle: &Handle,
         room: &mut Room,
     ) -> Result<Buffer, StoreError> {
         let len = usize::try_from(handle.bytes).unwrap_or(usize::MAX);
-        let memory = |error| StoreError::new(mempool_core::StoreErrorKind::Io, error);
+        let memory = |error| StoreError::new(StoreErrorKind::Io, error);
         let bytes = Buffer::allocation_bytes(len, ALIGNMENT).map_err(memory)?;
         let reservation = room.take(bytes).map_err(memory)?;
         let mut buffer = BufferMut::with_capacity(len, ALIGNMENT, reservation).map_err(memory)?;
         buffer.zero_to(len);
         self.disk()
-            .read_exact_at(&segment.file, buffer.as_mut_slice(), handle.offset)
-            .map_err(|e| SpillError::io_at("read", &segment.path, handle.offset, e))?;
+            .read_exact_at(file, buffer.as_mut_slice(), handle.offset)
+            .map_err(|e| SpillError::io_at("read", path, handle.offset, e))?;
         Ok(buffer.freeze())
-    }
-
-    fn verify(&self, frame: &Buffer, path: &Path, offset: u64) -> Result<(), SpillError> {
-        check_whole(frame).map_err(|damage| {
-            let path = path.to_path_buf();
-            SpillError::Damaged { path, offset, damage }
-        })
-    }
-
-    /// Brings a file of the user's into the session, under no name: nobody else can change it there.
-    fn bring_in(&self, path: &Path) -> Result<(File, FileBytes), SpillError> {
-        let (file, len) = open_user_file(path)?;
-        if len < mempool_core::HEADER_BYTES {
-            let damage = FrameDamage::Length { expected: mempool_core::HEADER_BYTES, found: len };
-            return Err(SpillError::Damaged { path: path.to_path_buf(), offset: 0, damage });
-        }
-        let bytes = self.quota.take(len)?;
-        let number = {
-            let mut state = self.lock();
-            if state.closed || !self.session.is_ours() {
-                return Err(self.closed());
-            }
-            state.next_segment += 1;
-            state.next_segment
-        };
-        let name = format!("load-{number}");
-        let own_path = self.session.path().join(&name);
-        let own = self.disk().create(self.session.dir(), &name);
-        let own = own.map_err(|e| SpillError::io("create", &own_path, e))?;
-        let unnamed = self.disk().unlink(self.session.dir(), &name);
-        unnamed.map_err(|e| SpillError::io("unlink", &own_path, e))?;
-        if rustix::fs::ioctl_ficlone(&own, &file).is_err() {
-            self.copy(&file, path, &own, &own_path, len)?;
-        }
-        Ok((own, bytes))
-    }
-
-    fn copy(
-        &self,
-        from: &File,
-        from_path: &Path,
-        to: &File,
-        to_path: &Path,
-        len: u64,
-    ) -> Result<(), SpillError> {
-        self.disk().allocate(to, len).map_err(|e| SpillError::io("reserve", to_path, e))?;
-        let mut chunk = vec![0; 256 << 10];
-        let mut at = 0;
-        while at < len {
-            let count = usize::try_from(len - at).map_or(chunk.len(), |left| left.min(chunk.len()));
-            let part = chunk.get_mut(..count).unwrap_or_default();
-            self.disk()
-                .read_exact_at(from, part, at)
-                .map_err(|e| SpillError::io_at("read", from_path, at, e))?;
-            write_all_at(self.disk(), to, part, at)
-                .map_err(|e| SpillError::io_at("write", to_path, at, e))?;
-            at += count as u64;
-        }
-        Ok(())
-    }
-
-    /// Writes a frame to a new file beside `path`, makes it durable, then puts it in the place of what is there.
-    fn save_frame(&self, frame: &Frame<'_>, path: &Path) -> Result<Fingerprint, StoreError> {
-        let (directory, name) = self.parent_of(path)?;
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        let dir = rustix::fs::open(&directory, flags, Mode::empty());
-        let dir = File::from(dir.map_err(|e| SpillError::io("open", &directory, e))?);
-        let number = {
-            let mut state = self.lock();
-            state.next_segment += 1;
-            state.next_segment
-        };
-        let temporary = format!(".mempool-save-{}-{number}", std::process::id());
-        let file = self.disk().create(dir.as_fd(), &temporary);
-        let file = file.map_err(|e| SpillError::io("create", &directory.join(&temporary), e))?;
-        let target = Target { disk: self.disk(), file: &file, path, offset: 0 };
-        let written = write_frame(&target, frame).and_then(|header| {
-            // A sync that failed is never tried again: the kernel may have forgotten what was lost. The file goes.
-            self.disk().sync(&file).map_err(|e| SpillError::io("sync", path, e))?;
-            self.disk()
-                .rename(dir.as_fd(), &temporary, &name)
-                .map_err(|e| SpillError::io("rename", path, e))?;
-            Ok(header)
-        });
-        let header = written.inspect_err(|_| {
-            let _ = self.disk().unlink(dir.as_fd(), &temporary);
-        })?;
-        self.disk().sync(&dir).map_err(|e| SpillError::io("sync", &directory, e))?;
-        Ok(Fingerprint { bytes: frame.frame_bytes(), ..Fingerprint::of(&header) })
-    }
-
-    /// The directory of a file of the user's, and its name there.
-    fn parent_of(&self, path: &Path) -> Result<(PathBuf, PathBuf), SpillError> {
-        let invalid = || SpillError::NotRegular { path: path.to_path_buf() };
-        let name = path.file_name().map(PathBuf::from).ok_or_else(invalid)?;
-        let parent = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
-            _ => PathBuf::from("."),
-        };
-        if self.session.contains(&parent) {
-            return Err(SpillError::InsideSession { path: path.to_path_buf() });
-        }
-        Ok((parent, name))
     }
 }
 
 impl State {
-    fn remove_if_empty(&mut self, number: u64) -> Option<Arc<Segment>> {
-        let slot = self.segments.get(&number)?;
-        if slot.places.as_ref().is_some_and(|places| !places.is_empty()) {
+    /// The number of a new segment; `None` when the store is closed.
+    fn insert(&mut self, segment: Segment, places: Option<Places>) -> Option<u64> {
+        if self.closed {
             return None;
         }
-        self.segments.remove(&number).map(|slot| slot.segment)
+        self.next_segment += 1;
+        self.shared_bytes += places.as_ref().map_or(0, Places::disk_bytes);
+        self.segments.insert(self.next_segment, Slot { segment: Arc::new(segment), places });
+        Some(self.next_segment)
+    }
+
+    fn places(&mut self, number: u64) -> Option<&mut Places> {
+        self.segments.get_mut(&number)?.places.as_mut()
+    }
+
+    /// A run of free blocks: in the segment that is being filled, or else in one that is free to a good part.
+    fn candidate(&self, bytes: u64) -> Option<(u64, Arc<Segment>, Candidate)> {
+        let look = |number: u64, anew: bool| {
+            let Slot { segment, places } = self.segments.get(&number)?;
+            let places = places.as_ref()?;
+            if anew && places.free_bytes() < segment.file().len / 4 {
+                return None;
+            }
+            let candidate = places.candidate(bytes, anew, segment.views())?;
+            Some((number, Arc::clone(segment), candidate))
+        };
+        let others = || self.segments.keys().filter(|&&number| Some(number) != self.filling);
+        self.filling
+            .and_then(|number| look(number, false))
+            .or_else(|| others().find_map(|&number| look(number, true)))
+            // The filled segment's own beginning may be free again.
+            .or_else(|| self.filling.and_then(|number| look(number, true)))
+    }
+
+    fn shared(&self) -> impl Iterator<Item = &Arc<Segment>> {
+        let shared = self.segments.values().filter(|slot| slot.places.is_some());
+        shared.map(|slot| &slot.segment)
+    }
+
+    /// The bytes of shared segments that no live frame takes.
+    fn dead_bytes(&self) -> u64 {
+        self.shared_bytes.saturating_sub(self.shared_live_bytes)
+    }
+
+    /// Makes holes of all blocks of shared segments that can be given back.
+    fn punch(&mut self) -> Vec<(u64, Arc<Segment>, Range<u64>)> {
+        let mut holes = Vec::new();
+        for (number, slot) in &mut self.segments {
+            let Some(places) = &mut slot.places else { continue };
+            for hole in places.punch(slot.segment.views()) {
+                self.shared_bytes -= hole.end - hole.start;
+                holes.push((*number, Arc::clone(&slot.segment), hole));
+            }
+        }
+        holes
+    }
+
+    /// Takes out the segments without live frames that nobody looks at any more.
+    fn remove_empty_ones(&mut self) -> Vec<Arc<Segment>> {
+        if !std::mem::take(&mut self.empty_ones_left) {
+            return Vec::new();
+        }
+        let shared = self.segments.iter().filter(|(_, slot)| slot.places.is_some());
+        let others =
+            shared.map(|(number, _)| *number).filter(|&number| Some(number) != self.filling);
+        let others: Vec<u64> = others.collect();
+        others.into_iter().filter_map(|number| self.remove_if_empty(number)).collect()
+    }
+
+    /// Shared segments of which less than three quarters live, the sparsest first, and where their frames start.
+    fn sparse(&self) -> Vec<(u64, Arc<Segment>, Vec<u64>)> {
+        let mut sparse: Vec<_> = self
+            .segments
+            .iter()
+            .filter(|(number, _)| Some(**number) != self.filling)
+            .filter_map(|(number, slot)| Some((*number, slot, slot.places.as_ref()?)))
+            .filter(|(_, _, places)| places.live_bytes() < places.disk_bytes() / 4 * 3)
+            .collect();
+        sparse.sort_by_key(|(_, _, places)| places.live_bytes() * 1024 / places.disk_bytes());
+        let mut bytes = 0;
+        // The first one in any case.
+        let few = |(_, _, places): &(u64, &Slot, &Places)| {
+            let first = bytes == 0;
+            bytes += places.live_bytes();
+            first || bytes <= COMPACTED_BYTES_MAX
+        };
+        let place = |(number, slot, places): (u64, &Slot, &Places)| {
+            (number, Arc::clone(&slot.segment), places.live().collect())
+        };
+        sparse.into_iter().take_while(few).map(place).collect()
+    }
+
+    /// Takes out a segment that has no live frame. A shared one that somebody looks at stays: what he does not look at
+    /// can be filled again or given back.
+    fn remove_if_empty(&mut self, number: u64) -> Option<Arc<Segment>> {
+        let slot = self.segments.get(&number)?;
+        if let Some(places) = &slot.places {
+            let held = Arc::strong_count(&slot.segment) > 1;
+            self.empty_ones_left |= places.is_empty() && held;
+            if held || !places.is_empty() {
+                return None;
+            }
+        }
+        let Slot { segment, places } = self.segments.remove(&number)?;
+        self.shared_bytes -= places.as_ref().map_or(0, Places::disk_bytes);
+        Some(segment)
     }
 }
 
-fn slice(map: &Buffer, handle: &Handle) -> Option<Buffer> {
-    let start = usize::try_from(handle.offset).ok()?;
-    let end = start.checked_add(usize::try_from(handle.bytes).ok()?)?;
-    (end <= map.len()).then(|| map.slice(start..end))
-}
-
-fn check_whole(frame: &[u8]) -> Result<(), FrameDamage> {
-    Header::check_whole(frame, xxh3_64).map(|_| ())
+fn verify(frame: &Buffer, path: &Path, offset: u64) -> Result<(), SpillError> {
+    Header::check_whole(frame, xxh3_64).map(|_| ()).map_err(|damage| SpillError::Damaged {
+        path: path.to_path_buf(),
+        offset,
+        damage,
+    })
 }
 
 /// A file of the user's that was brought in, mapped, with its bytes in the quota.
@@ -612,44 +732,64 @@ impl SpillStore for SpillStorage {
         self.check_process()?;
         let frame = self.open_frame(handle, room)?;
         if self.options.verify == Verify::Always {
-            self.verify(&frame, &self.segment(handle)?.0.path, handle.offset)?;
+            verify(&frame, &self.segment(handle)?.0.file().path, handle.offset)?;
         }
         Ok(frame)
     }
 
     fn free(&self, handle: &Handle) {
-        if !self.session.is_ours() {
+        if self.check_process().is_err() {
             return;
         }
         let times = if mutant!("double_free_of_place") { 2 } else { 1 };
         for _ in 0..times {
-            let mut state = self.lock();
-            state.live_bytes = state.live_bytes.saturating_sub(handle.bytes);
-            drop(state);
+            self.files.note_dead(handle.bytes);
             self.give_back(handle);
+        }
+        self.files.sweep();
+    }
+
+    fn reclaim(&self, rehome: &mut dyn FnMut(Id, &Handle, &Handle) -> bool) {
+        if self.check_process().is_err() {
+            return;
+        }
+        let gone = self.lock().remove_empty_ones();
+        drop(gone);
+        self.files.sweep();
+        if !self.is_wasteful() {
+            return;
+        }
+        let Ok(mut looked_at) = self.reclaiming.try_lock() else { return };
+        self.files.remove_idle();
+        // A look costs: it is taken again when a part of a segment more has been freed.
+        let freed = self.lock().freed_bytes;
+        if freed - *looked_at < self.options.segment_bytes / 16 {
+            return;
+        }
+        *looked_at = freed;
+        self.punch();
+        if self.is_wasteful() {
+            self.compact(rehome);
         }
     }
 
     fn save(&self, frame: &Frame<'_>, path: &Path) -> Result<Fingerprint, StoreError> {
         self.check_process()?;
-        self.save_frame(frame, path)
+        self.files.save_frame(frame, path)
     }
 
     fn load(&self, path: &Path, room: &mut Room) -> Result<Buffer, StoreError> {
         self.check_process()?;
-        let (file, bytes) = self.bring_in(path)?;
+        let (file, bytes) = self.files.bring_in(path)?;
         let len = bytes.bytes();
-        let name = path.display().to_string();
         let frame = match self.disk().map(&file, len) {
             Ok(map) => Buffer::adopt(Adopted { map, _bytes: bytes }, None),
             Err(_) => {
-                let map = OnceLock::new();
-                let segment = Segment { name, path: path.to_path_buf(), file, bytes, map };
                 let handle = Handle { segment: 0, offset: 0, bytes: len };
-                self.read_frame(&segment, &handle, room)?
+                self.read_frame(&file, path, &handle, room)?
             }
         };
-        self.verify(&frame, path, 0)?;
+        verify(&frame, path, 0)?;
         Ok(frame)
     }
 
@@ -660,25 +800,39 @@ impl SpillStore for SpillStorage {
     fn share(&self, handle: &Handle) -> Option<(File, u64, u64)> {
         self.check_process().ok()?;
         let (segment, _) = self.segment(handle).ok()?;
+        segment.condemn();
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = rustix::fs::openat(self.session.dir(), &segment.name, flags, Mode::empty());
+        let (dir, name) = (self.files.session().dir(), &segment.file().name);
+        let file = rustix::fs::openat(dir, name, flags, Mode::empty());
         Some((File::from(file.ok()?), handle.offset, handle.bytes))
     }
 
+    fn mapped_bytes(&self) -> u64 {
+        self.files.mapped().bytes()
+    }
+
+    fn trim(&self) {
+        if self.check_process().is_err() {
+            return;
+        }
+        let segments: Vec<Arc<Segment>> = self.lock().shared().cloned().collect();
+        segments.iter().for_each(|segment| segment.trim());
+        drop(segments);
+        self.files.sweep();
+    }
+
     fn usage(&self) -> StoreUsage {
-        if !self.session.is_ours() {
+        if self.check_process().is_err() {
             return StoreUsage::default();
         }
-        let used = self.quota.used();
-        let state = self.lock();
-        let mapped = |slot: &Slot| slot.segment.map.get().map_or(0, |map| map.len() as u64);
+        let used = self.files.quota().used();
         StoreUsage {
-            live_bytes: state.live_bytes,
+            live_bytes: self.files.live_bytes(),
             disk_bytes: used.bytes,
             peak_disk_bytes: used.peak_bytes,
-            limit_bytes: self.quota.limit_bytes(),
-            mapped_bytes: state.segments.values().map(mapped).sum(),
-            descriptors: state.segments.len() as u64,
+            limit_bytes: self.files.quota().limit_bytes(),
+            mapped_bytes: self.mapped_bytes(),
+            descriptors: (self.lock().segments.len() + self.files.kept()) as u64,
         }
     }
 
@@ -690,14 +844,15 @@ impl SpillStore for SpillStorage {
             state.filling = None;
             std::mem::take(&mut state.segments)
         };
+        self.files.close();
         drop(segments);
-        Ok(self.session.remove()?)
+        Ok(self.files.session().remove()?)
     }
 }
 
 impl Drop for SpillStorage {
     fn drop(&mut self) {
         // Whoever wants to know closes it himself.
-        let _ = self.session.remove();
+        let _ = self.files.session().remove();
     }
 }

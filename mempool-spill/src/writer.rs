@@ -8,7 +8,7 @@ use mempool_core::{Content, Frame, StoreError};
 use crate::checksum::{Running, xxh3_64};
 use crate::disk::{Disk, write_all_at};
 use crate::error::SpillError;
-use crate::segment::{Extent, PLACE};
+use crate::places::{Extent, PLACE};
 
 /// What is written at once, between multiples of itself in the file: large enough to cost few calls, and aligned so that
 /// the page cache holds pieces as large, which are mapped with few faults; small enough to be copied while what was
@@ -24,7 +24,7 @@ pub(crate) struct Target<'a> {
 }
 
 impl Target<'_> {
-    fn write(&self, bytes: &[u8], at: u64) -> Result<(), SpillError> {
+    pub(crate) fn write(&self, bytes: &[u8], at: u64) -> Result<(), SpillError> {
         write_all_at(self.disk, self.file, bytes, at)
             .map_err(|e| SpillError::io_at("write", self.path, at, e))
     }
@@ -96,6 +96,15 @@ impl Batch {
         self.frames.push((start as u64, frame.frame_bytes()));
         self.align = self.align.max(align);
         Ok(())
+    }
+
+    /// Adds a frame that was written before, as it is.
+    pub(crate) fn push_written(&mut self, frame: &[u8], align: u64) {
+        let start = (self.bytes.len() as u64).next_multiple_of(align.max(PLACE));
+        self.bytes.resize(to_usize(start), 0);
+        self.bytes.extend_from_slice(frame);
+        self.frames.push((start, frame.len() as u64));
+        self.align = self.align.max(align);
     }
 
     /// Ends a large batch at a page, so that the kernel has no part of a page to look after.

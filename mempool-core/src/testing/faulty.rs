@@ -7,6 +7,7 @@ use crate::buffer::Buffer;
 use crate::codec::Room;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::frame::Frame;
+use crate::id::Id;
 use crate::store::{Fingerprint, Handle, SpillStore, StoreUsage};
 
 /// The calls of a store that can fail.
@@ -147,6 +148,18 @@ impl<S: SpillStore> SpillStore for FaultyStore<S> {
 
     fn checksum(&self, bytes: &[u8]) -> u64 {
         self.inner.checksum(bytes)
+    }
+
+    fn reclaim(&self, rehome: &mut dyn FnMut(Id, &Handle, &Handle) -> bool) {
+        self.inner.reclaim(rehome);
+    }
+
+    fn mapped_bytes(&self) -> u64 {
+        self.inner.mapped_bytes()
+    }
+
+    fn trim(&self) {
+        self.inner.trim();
     }
 
     fn usage(&self) -> StoreUsage {

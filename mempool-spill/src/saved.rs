@@ -1,0 +1,106 @@
+//! Files of the user's: a frame saved durably and whole, and a file brought into the session before it is believed.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use mempool_core::{Fingerprint, Frame, FrameDamage, StoreError};
+use rustix::fs::{Mode, OFlags};
+
+use crate::disk::write_all_at;
+use crate::error::SpillError;
+use crate::files::Files;
+use crate::quota::FileBytes;
+use crate::session::open_user_file;
+use crate::writer::{Target, write_frame};
+
+impl Files {
+    /// Brings a file of the user's into the session, under no name: nobody else can change it there.
+    pub(crate) fn bring_in(&self, path: &Path) -> Result<(File, FileBytes), SpillError> {
+        let (file, len) = open_user_file(path)?;
+        if len < mempool_core::HEADER_BYTES {
+            let damage = FrameDamage::Length { expected: mempool_core::HEADER_BYTES, found: len };
+            return Err(SpillError::Damaged { path: path.to_path_buf(), offset: 0, damage });
+        }
+        let bytes = self.quota().take(len)?;
+        let _open = self.pass_gate()?;
+        let name = format!("load-{}", self.next_number()?);
+        let own_path = self.session().path().join(&name);
+        let own = self.disk().create(self.session().dir(), &name);
+        let own = own.map_err(|e| SpillError::io("create", &own_path, e))?;
+        let unnamed = self.disk().unlink(self.session().dir(), &name);
+        unnamed.map_err(|e| SpillError::io("unlink", &own_path, e))?;
+        if rustix::fs::ioctl_ficlone(&own, &file).is_err() {
+            self.copy(&file, path, &own, &own_path, len)?;
+        }
+        Ok((own, bytes))
+    }
+
+    fn copy(
+        &self,
+        from: &File,
+        from_path: &Path,
+        to: &File,
+        to_path: &Path,
+        len: u64,
+    ) -> Result<(), SpillError> {
+        self.disk().allocate(to, 0, len).map_err(|e| SpillError::io("reserve", to_path, e))?;
+        let mut chunk = vec![0; 256 << 10];
+        let mut at = 0;
+        while at < len {
+            let count = usize::try_from(len - at).map_or(chunk.len(), |left| left.min(chunk.len()));
+            let part = chunk.get_mut(..count).unwrap_or_default();
+            self.disk()
+                .read_exact_at(from, part, at)
+                .map_err(|e| SpillError::io_at("read", from_path, at, e))?;
+            write_all_at(self.disk(), to, part, at)
+                .map_err(|e| SpillError::io_at("write", to_path, at, e))?;
+            at += count as u64;
+        }
+        Ok(())
+    }
+
+    /// Writes a frame to a new file beside `path`, makes it durable, then puts it in the place of what is there.
+    pub(crate) fn save_frame(
+        &self,
+        frame: &Frame<'_>,
+        path: &Path,
+    ) -> Result<Fingerprint, StoreError> {
+        let (directory, name) = self.parent_of(path)?;
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        let dir = rustix::fs::open(&directory, flags, Mode::empty());
+        let dir = File::from(dir.map_err(|e| SpillError::io("open", &directory, e))?);
+        let number = self.next_number()?;
+        let temporary = format!(".mempool-save-{}-{number}", std::process::id());
+        let file = self.disk().create(dir.as_fd(), &temporary);
+        let file = file.map_err(|e| SpillError::io("create", &directory.join(&temporary), e))?;
+        let target = Target { disk: self.disk(), file: &file, path, offset: 0 };
+        let written = write_frame(&target, frame).and_then(|header| {
+            // A sync that failed is never tried again: the kernel may have forgotten what was lost. The file goes.
+            self.disk().sync(&file).map_err(|e| SpillError::io("sync", path, e))?;
+            self.disk()
+                .rename(dir.as_fd(), &temporary, &name)
+                .map_err(|e| SpillError::io("rename", path, e))?;
+            Ok(header)
+        });
+        let header = written.inspect_err(|_| {
+            let _ = self.disk().unlink(dir.as_fd(), &temporary);
+        })?;
+        self.disk().sync(&dir).map_err(|e| SpillError::io("sync", &directory, e))?;
+        Ok(Fingerprint { bytes: frame.frame_bytes(), ..Fingerprint::of(&header) })
+    }
+
+    /// The directory of a file of the user's, and its name there.
+    fn parent_of(&self, path: &Path) -> Result<(PathBuf, PathBuf), SpillError> {
+        let invalid = || SpillError::NotRegular { path: path.to_path_buf() };
+        let name = path.file_name().map(PathBuf::from).ok_or_else(invalid)?;
+        let parent = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+            _ => PathBuf::from("."),
+        };
+        if self.session().contains(&parent) {
+            return Err(SpillError::InsideSession { path: path.to_path_buf() });
+        }
+        Ok((parent, name))
+    }
+}

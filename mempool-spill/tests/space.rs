@@ -1,0 +1,173 @@
+//! Space on disk: dead bytes come back, files are written anew, and what somebody looks at never changes.
+#![cfg(feature = "testing")]
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test")]
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mempool_core::{Blob, Buffer, DRef, Pool, PoolOptions};
+use mempool_spill::{DiskCall, DiskFault, FaultyDisk, SpillOptions};
+
+/// A directory of its own for one test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path =
+            std::env::temp_dir().join(format!("mempool-space-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+const SEGMENT: u64 = 1 << 20;
+
+fn open(directory: &Path, disk: &FaultyDisk, limit: u64) -> (Pool<Blob>, PathBuf) {
+    let store = SpillOptions::new(directory).segment_bytes(SEGMENT).disk(disk.clone());
+    let store = store.open().unwrap();
+    let session = store.session_path().to_path_buf();
+    let options = PoolOptions::new().memory_limit(limit).room_timeout(Duration::ZERO);
+    (options.store(store).open(Blob), session)
+}
+
+/// Numbers that differ from seed to seed; xorshift (Marsaglia, 2003).
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+
+    /// Sizes of all magnitudes: as many from 16 to 32 as from 1 MiB to 2 MiB.
+    fn size(&mut self) -> usize {
+        let magnitude = 4 + self.below(17);
+        ((1 << magnitude) + self.below(1 << magnitude)) as usize
+    }
+}
+
+fn bytes(seed: u64, len: usize) -> Vec<u8> {
+    let mut numbers = Numbers(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        bytes.extend_from_slice(&numbers.below(u64::MAX).to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+/// What the files of a session take on the device, and how many there are.
+fn on_device(session: &Path) -> (u64, u64) {
+    let files = fs::read_dir(session).unwrap().map(|file| file.unwrap().metadata().unwrap());
+    let blocks: Vec<u64> = files.map(|metadata| metadata.blocks() * 512).collect();
+    (blocks.iter().sum(), blocks.len() as u64)
+}
+
+struct Kept {
+    seed: u64,
+    len: usize,
+    reference: DRef<Vec<u8>>,
+}
+
+#[test]
+fn disk_use_follows_what_lives() {
+    let scratch = Scratch::new("follows");
+    let disk = FaultyDisk::new();
+    let (pool, session) = open(&scratch.0, &disk, 4 << 20);
+    let seed = std::env::var("SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(42);
+    println!("SEED={seed}");
+    let mut numbers = Numbers(seed);
+    let mut kept: Vec<Kept> = Vec::new();
+    let mut views: Vec<(u64, usize, Buffer)> = Vec::new();
+    for round in 0..20 {
+        // About four times the limit is set, then most of it is dropped.
+        let mut set = 0;
+        while set < 16 << 20 {
+            let (seed, len) = (numbers.below(u64::MAX), numbers.size());
+            let reference = pool.set(bytes(seed, len)).unwrap_or_else(|rejected| {
+                // What is looked at cannot be evicted.
+                views.clear();
+                pool.set(rejected.value).unwrap()
+            });
+            kept.push(Kept { seed, len, reference });
+            set += len;
+            if numbers.below(50) == 0 {
+                let one = &kept[numbers.below(kept.len() as u64) as usize];
+                let view = pool.get(&one.reference).unwrap();
+                views.push((one.seed, one.len, Buffer::clone(&view)));
+            }
+        }
+        kept.retain(|_| numbers.below(10) < 3);
+        views.retain(|_| numbers.below(2) == 0);
+        pool.quiesce();
+        for (seed, len, view) in &views {
+            assert_eq!(view[..], bytes(*seed, *len)[..], "round {round}: what is held has changed");
+        }
+        let stats = pool.stats();
+        // What somebody looks at stays, whether its value lives or not: the blocks of 64 KiB that it lies in.
+        let held: u64 = views.iter().map(|(_, len, _)| *len as u64 + (2 << 16)).sum();
+        let bound = stats.store.live_bytes * 13 / 10 + 2 * SEGMENT + held;
+        assert!(stats.store.disk_bytes <= bound, "round {round}: {:?}, bound {bound}", stats.store);
+        let (device, files) = on_device(&session);
+        // A file with holes has a block of the file system's own to list them.
+        assert!(device <= stats.store.disk_bytes + files * 4096, "{device}: {:?}", stats.store);
+    }
+    for one in &kept {
+        assert_eq!(pool.get(&one.reference).unwrap()[..], bytes(one.seed, one.len)[..]);
+    }
+    drop((kept, views));
+    pool.quiesce();
+    let stats = pool.stats();
+    assert_eq!((stats.used_bytes, stats.store.live_bytes), (0, 0));
+    assert!(stats.store.disk_bytes <= 2 * SEGMENT + SEGMENT / 4, "{:?}", stats.store);
+    pool.close().unwrap();
+    assert!(fs::read_dir(&scratch.0).unwrap().next().is_none());
+}
+
+#[test]
+fn files_are_written_anew() {
+    let scratch = Scratch::new("anew");
+    let disk = FaultyDisk::new();
+    let (pool, _) = open(&scratch.0, &disk, 3 << 20);
+    for round in 0..50 {
+        let all: Vec<_> =
+            (0..6).map(|n| pool.set(bytes(round * 10 + n, 700_000)).unwrap()).collect();
+        for (n, one) in (0..).zip(&all) {
+            assert_eq!(pool.get(one).unwrap()[..], bytes(round * 10 + n, 700_000)[..]);
+        }
+        drop(all);
+        pool.quiesce();
+    }
+    let made = disk.calls(DiskCall::Create);
+    assert!(made < 100, "{made} files were made for {} spills", pool.stats().spills);
+    pool.close().unwrap();
+}
+
+#[test]
+fn a_disk_that_cannot_give_space_back_only_takes_longer() {
+    let scratch = Scratch::new("no-holes");
+    let disk = FaultyDisk::new();
+    disk.fail(DiskCall::Punch, 0, u64::MAX, DiskFault::Errno(95));
+    let (pool, _) = open(&scratch.0, &disk, 1 << 20);
+    let all: Vec<_> = (0..600).map(|n| pool.set(bytes(n, 20_000)).unwrap()).collect();
+    let kept: Vec<_> = (0..).zip(all).filter(|(n, _)| n % 10 == 0).collect();
+    pool.quiesce();
+    assert!(disk.calls(DiskCall::Punch) > 0);
+    let more: Vec<_> = (1000..1300).map(|n| (n, pool.set(bytes(n, 20_000)).unwrap())).collect();
+    for (n, one) in kept.iter().chain(&more) {
+        assert_eq!(pool.get(one).unwrap()[..], bytes(*n, 20_000)[..]);
+    }
+    drop((kept, more));
+    pool.close().unwrap();
+}
