@@ -35,10 +35,19 @@ pub(crate) struct Card {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct AnswersPart {
     pub(crate) compared_with: &'static str,
+    /// In the order in which they ran.
+    pub(crate) queries: Vec<QueryPart>,
+}
+
+/// One query's answer.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct QueryPart {
+    /// The benchmark's number for it.
+    pub(crate) query: u8,
+    /// Rows of the answer.
+    pub(crate) rows: usize,
     /// Each difference as a sentence; empty if the answers are equal.
-    pub(crate) query_1_differences: Vec<String>,
-    /// The same for query 6.
-    pub(crate) query_6_differences: Vec<String>,
+    pub(crate) differences: Vec<String>,
 }
 
 /// What was in memory at most.
@@ -105,45 +114,48 @@ impl Phase {
     }
 }
 
+/// One promise: what it is about, how it was kept, and what broke it.
+struct Check {
+    about: String,
+    kept: String,
+    /// Each a sentence; empty if the promise was kept.
+    broken: Vec<String>,
+}
+
+impl Check {
+    fn new(about: impl Into<String>, kept: String, broken: Vec<String>) -> Self {
+        Self { about: about.into(), kept, broken }
+    }
+
+    /// A promise that holds while `held` does.
+    fn held(about: &str, held: bool, kept: String, broken: String) -> Self {
+        Self::new(about, kept, if held { Vec::new() } else { vec![broken] })
+    }
+}
+
 impl Card {
     /// Why the run is no proof, each reason a sentence; empty if it is one.
     pub(crate) fn failures(&self) -> Vec<String> {
-        let mut failures = Vec::new();
-        let mut fail_if = |fails: bool, reason: String| {
-            if fails {
-                failures.push(reason);
-            }
-        };
-        let queries =
-            [("1", &self.answers.query_1_differences), ("6", &self.answers.query_6_differences)];
-        for (query, difference) in
-            queries.iter().flat_map(|(query, all)| all.iter().map(move |one| (query, one)))
-        {
-            fail_if(true, format!("query {query}: {difference}"));
-        }
-        fail_if(
-            self.values_changed > 0,
+        let checks = self.checks().into_iter();
+        checks
+            .flat_map(|Check { about, broken, .. }| {
+                broken.into_iter().map(move |reason| format!("{about}: {reason}"))
+            })
+            .collect()
+    }
+
+    /// Each promise, in the order of the card.
+    fn checks(&self) -> Vec<Check> {
+        let mut checks: Vec<_> = self.answers.checks().collect();
+        checks.push(Check::held(
+            "rows",
+            self.values_changed == 0,
+            format!("{} came back, each column as it was set", HumanCount(self.rows)),
             format!("{} values came back changed", self.values_changed),
-        );
-        let memory = &self.memory;
-        let over =
-            format!("the pool held {}, more than its limit", Bytes(memory.peak_resident_bytes));
-        fail_if(memory.peak_resident_bytes > memory.limit_bytes, over);
-        let held = memory.process_peaks.unreclaimable_bytes;
-        let over = format!(
-            "the process held {}, more than limit + {}",
-            Bytes(held),
-            Bytes(PROCESS_ALLOWANCE_BYTES)
-        );
-        fail_if(held > memory.process_limit_bytes, over);
-        fail_if(
-            memory.process_peaks.samples == 0,
-            "the memory of the process was never seen".into(),
-        );
-        for file in &self.spill.files_left {
-            fail_if(true, format!("left behind: {}", file.display()));
-        }
-        failures
+        ));
+        checks.extend(self.memory.checks());
+        checks.push(self.spill.check());
+        checks
     }
 
     /// The card as JSON, on several lines.
@@ -167,110 +179,119 @@ impl Card {
     }
 }
 
+impl AnswersPart {
+    fn checks(&self) -> impl Iterator<Item = Check> {
+        self.queries.iter().map(|query| {
+            let rows = match query.rows {
+                1 => "1 row equals".to_owned(),
+                rows => format!("{} rows equal", HumanCount(rows as u64)),
+            };
+            let kept = format!("{rows} {}", self.compared_with);
+            Check::new(format!("query {}", query.query), kept, query.differences.clone())
+        })
+    }
+}
+
+impl MemoryPart {
+    /// What the pool counted, and what the kernel did.
+    fn checks(&self) -> [Check; 2] {
+        let (peak, limit) = (Bytes(self.peak_resident_bytes), Bytes(self.limit_bytes));
+        let pool = Check::held(
+            "pool",
+            self.peak_resident_bytes <= self.limit_bytes,
+            format!("{peak} at most, and the limit is {limit}"),
+            format!("it held {peak}, more than its limit of {limit}"),
+        );
+        let peaks = &self.process_peaks;
+        let (held, allowed) = (Bytes(peaks.unreclaimable_bytes), Bytes(self.process_limit_bytes));
+        let allowance = Bytes(PROCESS_ALLOWANCE_BYTES);
+        let mut broken = Vec::new();
+        if peaks.unreclaimable_bytes > self.process_limit_bytes {
+            broken.push(format!("it held {held}, more than {allowed} (the limit + {allowance})"));
+        }
+        if peaks.samples == 0 {
+            broken.push("its memory was never seen".into());
+        }
+        let kept =
+            format!("{held} anonymous + shared at most, of {allowed} (the limit + {allowance})");
+        [pool, Check::new("process", kept, broken)]
+    }
+}
+
+impl SpillPart {
+    fn check(&self) -> Check {
+        let left = self.files_left.iter().map(|file| format!("left behind: {}", file.display()));
+        Check::new("files", "none is left behind".into(), left.collect())
+    }
+}
+
 impl fmt::Display for Card {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "mempool tpch: {}, scale {}, {} threads\n",
-            self.data, self.scale, self.threads
-        )?;
-        self.fmt_answers(f)?;
-        self.fmt_memory(f)?;
-        self.fmt_spill(f)?;
-        self.fmt_phases(f)?;
-        let failures = self.failures();
-        for failure in &failures {
-            writeln!(f, "  FAILED: {failure}")?;
+        let threads = if self.threads == 1 { "thread" } else { "threads" };
+        let Self { data, scale, threads: count, .. } = self;
+        let limit = Bytes(self.memory.limit_bytes);
+        writeln!(f, "mempool tpch: {data}, scale {scale}, {limit} of memory, {count} {threads}")?;
+        writeln!(f, "\nProved")?;
+        let checks = self.checks();
+        for Check { about, kept, .. } in checks.iter().filter(|check| check.broken.is_empty()) {
+            writeln!(f, "  ok      {about:<9} {kept}")?;
         }
-        write!(f, "{}", if failures.is_empty() { "PASSED" } else { "FAILED" })
+        for Check { about, broken, .. } in &checks {
+            for reason in broken {
+                writeln!(f, "  FAILED  {about:<9} {reason}")?;
+            }
+        }
+        writeln!(f, "\nMeasured")?;
+        self.fmt_measured(f)?;
+        self.fmt_phases(f)?;
+        let passed = checks.iter().all(|check| check.broken.is_empty());
+        write!(f, "\n{}", if passed { "PASSED" } else { "FAILED" })
     }
 }
 
 impl Card {
-    fn fmt_answers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict =
-            |differences: &[String]| if differences.is_empty() { "equal" } else { "DIFFERENT" };
-        let answers = &self.answers;
-        let queries =
-            [verdict(&answers.query_1_differences), verdict(&answers.query_6_differences)];
-        line(f, "answers", format_args!("query 1 {}, query 6 {}", queries[0], queries[1]))?;
-        line(f, "", format_args!("compared with {}", answers.compared_with))?;
-        let came_back = match self.values_changed {
-            0 => "each came back with all 16 columns as they were set".to_owned(),
-            changed => format!("{changed} of its values CAME BACK CHANGED"),
-        };
-        line(f, "rows", format_args!("{}; {came_back}", HumanCount(self.rows)))?;
-        line(
-            f,
-            "set",
-            format_args!("{} in {} values", Bytes(self.set_bytes), HumanCount(self.values)),
-        )
-    }
-
-    fn fmt_memory(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let memory = &self.memory;
-        let share = 100.0 * memory.peak_resident_bytes as f64 / memory.limit_bytes as f64;
-        let (peak, limit) = (Bytes(memory.peak_resident_bytes), Bytes(memory.limit_bytes));
-        line(f, "resident", format_args!("peak {peak} of the limit of {limit} ({share:.1} %)"))?;
-        let peaks = &memory.process_peaks;
-        let [anonymous, shared, mapped] =
-            [peaks.anonymous_bytes, peaks.shared_bytes, peaks.mapped_bytes].map(Bytes);
-        line(
-            f,
-            "process",
-            format_args!("peak RSS: anonymous {anonymous}, shared {shared}, mapped files {mapped}"),
-        )?;
-        let (held, allowed) = (Bytes(peaks.unreclaimable_bytes), Bytes(memory.process_limit_bytes));
-        let allowance = Bytes(PROCESS_ALLOWANCE_BYTES);
-        line(
-            f,
-            "",
-            format_args!("anonymous + shared {held} of {allowed} allowed (limit + {allowance})"),
-        )
-    }
-
-    fn fmt_spill(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt_measured(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (set, values) = (Bytes(self.set_bytes), HumanCount(self.values));
+        line(f, "set", format_args!("{set} in {values} values"))?;
         let spill = &self.spill;
-        let times = format!("{:.1} times the memory limit", spill.times_the_limit);
+        let (spilled, spills) = (Bytes(spill.spilled_bytes), HumanCount(spill.spills));
+        let times = spill.times_the_limit;
         line(
             f,
             "spilled",
-            format_args!("{} in {} spills: {times}", Bytes(spill.spilled_bytes), spill.spills),
+            format_args!("{spilled} in {spills} spills: {times:.1} times the limit"),
         )?;
-        let ratio = format!("hit ratio {:.1} % of {} gets", 100.0 * spill.hit_ratio, spill.gets);
-        line(
-            f,
-            "",
-            format_args!(
-                "{} reloads, {} clean evictions, {ratio}",
-                spill.reloads, spill.clean_evictions
-            ),
-        )?;
-        let peak = Bytes(spill.peak_disk_bytes);
-        line(
-            f,
-            "disk",
-            format_args!("peak {peak} under {} ({})", spill.directory.display(), spill.file_system),
-        )?;
-        line(f, "left behind", format_args!("{} files", spill.files_left.len()))
+        let (reloads, clean) = (HumanCount(spill.reloads), HumanCount(spill.clean_evictions));
+        line(f, "came back", format_args!("{reloads} reloads, {clean} clean evictions"))?;
+        let (hits, gets) = (100.0 * spill.hit_ratio, HumanCount(spill.gets));
+        line(f, "hit ratio", format_args!("{hits:.1} % of {gets} gets"))?;
+        let (peak, place) = (Bytes(spill.peak_disk_bytes), spill.directory.display());
+        line(f, "disk", format_args!("{peak} at most, under {place} ({})", spill.file_system))?;
+        let peaks = &self.memory.process_peaks;
+        let [anonymous, shared, mapped] =
+            [peaks.anonymous_bytes, peaks.shared_bytes, peaks.mapped_bytes].map(Bytes);
+        let rss = format_args!("{anonymous} anonymous, {shared} shared, {mapped} mapped files");
+        line(f, "peak RSS", rss)
     }
 
     fn fmt_phases(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\n{:<14} {:>9} {:>13} {:>14}", "Phase", "seconds", "M rows/s", "bytes/s")?;
         for phase in &self.phases {
-            let rows = format!("{:>7.2} M rows/s", phase.rows_per_second / 1e6);
             let bytes = match phase.bytes {
                 0 => String::new(),
-                _ => format!(" {:>12}/s", Bytes(phase.bytes_per_second)),
+                _ => Bytes(phase.bytes_per_second).to_string(),
             };
-            line(f, phase.name, format_args!("{:>8.2} s {rows}{bytes}", phase.seconds))?;
+            let (name, seconds, rows) = (phase.name, phase.seconds, phase.rows_per_second / 1e6);
+            let row = format!("  {name:<12} {seconds:>9.2} {rows:>13.2} {bytes:>14}");
+            writeln!(f, "{}", row.trim_end())?;
         }
         Ok(())
     }
 }
 
-/// One line of the card: what it is about, and what there is to say.
+/// One line of figures: what they are about, and what there is to say.
 fn line(f: &mut fmt::Formatter<'_>, about: &str, text: fmt::Arguments<'_>) -> fmt::Result {
-    writeln!(f, "  {about:<12} {text}")
+    writeln!(f, "  {about:<10} {text}")
 }
 
 #[cfg(test)]
@@ -293,8 +314,9 @@ mod tests {
             threads: 2,
             answers: AnswersPart {
                 compared_with: "something",
-                query_1_differences: Vec::new(),
-                query_6_differences: Vec::new(),
+                queries: [1, 6]
+                    .map(|query| QueryPart { query, rows: 1, differences: Vec::new() })
+                    .to_vec(),
             },
             rows: 600_572,
             values: 80,
@@ -332,9 +354,10 @@ mod tests {
         for part in [
             "derived from TPC-H",
             "600,572",
-            "5.0 times the memory limit",
+            "ok      query 6   1 row equals something",
+            "5.0 times the limit",
             "75.0 % of 240 gets",
-            "176.0 MiB/s",
+            "176.0 MiB",
         ] {
             assert!(text.contains(part), "{part} in\n{text}");
         }
@@ -347,8 +370,8 @@ mod tests {
     #[test]
     fn each_broken_promise_fails_the_run() {
         let breaks: [fn(&mut Card); 7] = [
-            |card| card.answers.query_1_differences.push("row 1".into()),
-            |card| card.answers.query_6_differences.push("row 1".into()),
+            |card| card.answers.queries[0].differences.push("row 1".into()),
+            |card| card.answers.queries[1].differences.push("row 1".into()),
             |card| card.values_changed = 1,
             |card| card.memory.peak_resident_bytes += 1,
             |card| card.memory.process_peaks.unreclaimable_bytes = 80 * MIB + 1,

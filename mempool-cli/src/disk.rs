@@ -7,9 +7,9 @@ use std::{
 };
 
 use mempool_spill::{SpillOptions, SpillStorage};
-use rustix::fs::statfs;
+use rustix::fs::{statfs, statvfs};
 
-use crate::{error::CliError, progress::line};
+use crate::{error::CliError, progress::line, size::Bytes};
 
 /// File systems by the number that `statfs` gives (linux/magic.h).
 const KINDS: [(u64, &str); 12] = [
@@ -27,6 +27,18 @@ const KINDS: [(u64, &str); 12] = [
     (0x6573_5546, "fuse"),
 ];
 
+/// What must be spilled has no room where it is to go.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "some {} have to go to {}, which has {} free; give another --disk DIR, a lower --scale or a higher --memory-limit",
+    Bytes(*.needed_bytes), path.display(), Bytes(*.free_bytes)
+)]
+pub(crate) struct DiskTooSmall {
+    path: PathBuf,
+    needed_bytes: u64,
+    free_bytes: u64,
+}
+
 /// The directory given by `--disk`, and the session in it.
 pub(crate) struct SpillPlace {
     pub(crate) directory: PathBuf,
@@ -39,8 +51,11 @@ impl SpillPlace {
     /// Makes a session in `directory`, and warns if what is spilled there stays in memory.
     ///
     /// # Errors
-    /// [`CliError::Disk`] if the directory does not exist or cannot be written.
-    pub(crate) fn open(directory: &Path) -> Result<(Self, SpillStorage), CliError> {
+    /// [`CliError::Disk`] if the directory does not exist or cannot be written, [`CliError::DiskTooSmall`] if `needed_bytes` have no room there.
+    pub(crate) fn open(
+        directory: &Path,
+        needed_bytes: u64,
+    ) -> Result<(Self, SpillStorage), CliError> {
         let refused = |source: Box<dyn Error + Send + Sync>| CliError::Disk {
             path: directory.into(),
             source,
@@ -53,6 +68,18 @@ impl SpillPlace {
             ));
         }
         let storage = SpillOptions::new(directory).open().map_err(|error| refused(error.into()))?;
+        let swept = storage.swept();
+        if swept.sessions > 0 {
+            line(&format!(
+                "note: removed what {} dead sessions had left here: {} files",
+                swept.sessions, swept.files
+            ));
+        }
+        // Asked for only now: the files of dead sessions took room as well.
+        let free_bytes = free_bytes(directory).map_err(|error| refused(error.into()))?;
+        if free_bytes < needed_bytes {
+            return Err(DiskTooSmall { path: directory.into(), needed_bytes, free_bytes }.into());
+        }
         let session = storage.session_path().to_owned();
         Ok((Self { directory: directory.into(), file_system, session }, storage))
     }
@@ -83,6 +110,12 @@ fn file_system(path: &Path) -> io::Result<String> {
     let magic = u64::try_from(statfs(path)?.f_type).unwrap_or(0) & 0xFFFF_FFFF;
     let known = KINDS.iter().find(|(number, _)| *number == magic);
     Ok(known.map_or_else(|| format!("file system {magic:#x}"), |(_, name)| (*name).to_owned()))
+}
+
+/// What a user who is not root may still write where `path` is.
+fn free_bytes(path: &Path) -> io::Result<u64> {
+    let system = statvfs(path)?;
+    Ok(system.f_bavail.saturating_mul(system.f_frsize))
 }
 
 /// Whether files of this file system live in memory, so that spilling to it wins nothing.
@@ -141,11 +174,20 @@ mod tests {
     #[test]
     fn a_session_that_ended_leaves_nothing() {
         let scratch = Scratch::new();
-        let (place, storage) = SpillPlace::open(scratch.path()).unwrap();
+        let (place, storage) = SpillPlace::open(scratch.path(), 1).unwrap();
         assert_eq!(place.left().unwrap(), std::slice::from_ref(&place.session));
         fs::write(place.session.join("seg-7"), "").unwrap();
         assert_eq!(place.left().unwrap(), [place.session.join("seg-7")]);
         drop(storage);
         assert_eq!(place.left().unwrap(), Vec::<PathBuf>::new());
+    }
+
+    #[test]
+    fn a_disk_that_is_too_small_is_refused_before_the_work() {
+        let scratch = Scratch::new();
+        let Err(error) = SpillPlace::open(scratch.path(), u64::MAX) else { panic!("no such disk") };
+        let text = error.to_string();
+        assert!(text.contains("a lower --scale"), "{text}");
+        assert_eq!(files_under(scratch.path()).unwrap(), Vec::<PathBuf>::new());
     }
 }

@@ -4,7 +4,7 @@ use std::{error::Error, io, path::PathBuf};
 
 use mempool_core::ErrorKind;
 
-use crate::{machine::MachineError, tpch::plan::LimitTooSmall};
+use crate::{disk::DiskTooSmall, machine::MachineError, stop::Stopped, tpch::plan::LimitTooSmall};
 
 /// Anything that ends the program before there is a proof card.
 #[derive(Debug, thiserror::Error)]
@@ -23,8 +23,14 @@ pub(crate) enum CliError {
         /// Why not.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// The table would not fit on the disk.
+    #[error(transparent)]
+    DiskTooSmall(#[from] DiskTooSmall),
+    /// A signal ended the job.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
     /// The pool failed.
-    #[error("the pool failed{}", hint(.0))]
+    #[error("the job cannot go on: {}", hint(.0))]
     Pool(#[from] mempool_core::Error),
     /// The system refused a thread.
     #[error("cannot start a thread; try fewer --threads, or a higher `ulimit -d` and `ulimit -u`")]
@@ -38,10 +44,11 @@ pub(crate) enum CliError {
 }
 
 impl CliError {
-    /// 2 for a command line that asks for what cannot be, 3 for a machine that refused.
+    /// 2 for a command line that asks for what cannot be, 3 for a machine that refused, and what a shell says of a signal.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Limit(_) => 2,
+            Self::Stopped(stopped) => stopped.exit_code,
             _ => 3,
         }
     }
@@ -64,19 +71,33 @@ impl CliError {
     }
 }
 
-/// What may help against an error of the pool.
+/// What an error of the pool means for the job, and what may help.
 fn hint(error: &mempool_core::Error) -> &'static str {
     match error.kind() {
+        ErrorKind::Limit if is_about_the_disk(error) => {
+            "the disk is full; free some space, or give another --disk DIR or a higher --memory-limit"
+        }
         ErrorKind::Limit => {
-            "; free some disk space, give another --disk DIR, or a higher --memory-limit"
+            "its memory limit leaves no room; give a higher --memory-limit or fewer --threads"
         }
-        ErrorKind::Environment => "; see whether the disk is well, or give another --disk DIR",
+        ErrorKind::Environment => {
+            "the system refused; see whether the disk is well, or give another --disk DIR"
+        }
         ErrorKind::Damage => {
-            "; spilled data are not what was written, so this disk or memory is not to be trusted"
+            "spilled data are not what was written, so this disk or memory is not to be trusted"
         }
-        ErrorKind::Misuse => "; this is a bug in mempool, please report it",
+        ErrorKind::Misuse => "this is a bug in mempool, please report it",
         // The enum may grow; the cause below says what there is to say.
-        _ => "",
+        _ => "the pool failed",
+    }
+}
+
+/// Whether the error comes from the disk and not from the ledger.
+fn is_about_the_disk(error: &mempool_core::Error) -> bool {
+    match error {
+        mempool_core::Error::Spill { source, .. } => is_about_the_disk(source),
+        mempool_core::Error::Store(_) => true,
+        _ => false,
     }
 }
 
@@ -101,7 +122,7 @@ mod tests {
             io::Error::from_raw_os_error(28),
         );
         let report = CliError::Pool(cause.into()).report();
-        assert!(report.contains("give another --disk DIR"), "{report}");
+        assert!(report.contains("the disk is full; free some space"), "{report}");
         assert_eq!(report.matches("No space left").count(), 1, "{report}");
     }
 }

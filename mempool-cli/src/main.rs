@@ -10,6 +10,7 @@ mod progress;
 #[cfg(test)]
 mod scratch;
 mod size;
+mod stop;
 mod tpch;
 mod workers;
 
@@ -22,11 +23,12 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 
-use card::Card;
+use card::{Card, PROCESS_ALLOWANCE_BYTES};
 use error::CliError;
 use machine::Machine;
 use progress::{Progress, line};
-use size::Size;
+use size::{Bytes, Size};
+use stop::Stop;
 
 /// Holds more data than memory: a pool with an exact memory limit that spills to disk.
 #[derive(Parser)]
@@ -44,7 +46,8 @@ enum Command {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 all is as promised; 1 an answer differs, a limit was passed or a file was left; 2 the command line is wrong; 3 the machine refused.
+Exit codes: 0 all is as promised; 1 an answer differs, a limit was passed or a file was left; 2 the command line is wrong; 3 the machine refused; \
+130 (or 128 and the number of another signal) it was stopped, and removed its files.
 
 Try: mempool tpch --scale 0.1 --memory-limit 16MiB";
 
@@ -70,12 +73,13 @@ Examples:
   The kernel as a second judge: anonymous memory beyond 320 MiB is refused
     bash -c 'ulimit -d $((320 * 1024)); mempool tpch --scale 1 --memory-limit 256MiB'
 
-Exit codes: 0 all is as promised; 1 an answer differs, a limit was passed or a file was left; 2 the command line is wrong; 3 the machine refused.";
+Exit codes: 0 all is as promised; 1 an answer differs, a limit was passed or a file was left; 2 the command line is wrong; 3 the machine refused; \
+130 (or 128 and the number of another signal) it was stopped, and removed its files.";
 
 #[derive(Args)]
 struct TpchArgs {
     /// Size of the table: 1 is 6,001,215 rows, 0.1 a tenth of it
-    #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = parse_scale)]
+    #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = parse_scale, allow_negative_numbers = true)]
     scale: f64,
 
     /// Memory that the pool may use: 256MiB, 75% (of the machine or the container) or auto (half)
@@ -87,7 +91,7 @@ struct TpchArgs {
     disk: PathBuf,
 
     /// Threads that generate and query [default: as many as the machine has]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), allow_negative_numbers = true)]
     threads: Option<u16>,
 
     /// Print the proof card as JSON on standard output
@@ -119,7 +123,9 @@ fn main() -> ExitCode {
 fn run(args: &TpchArgs) -> Result<Card, CliError> {
     let options = tpch::Options {
         scale: args.scale,
-        memory_limit_bytes: args.memory_limit.resolve(|| Machine::this().memory_bytes())?,
+        memory_limit_bytes: args
+            .memory_limit
+            .resolve(|| Machine::this().memory().map(|memory| memory.bytes))?,
         disk: args.disk.clone(),
         threads: args.threads.map_or_else(all_threads, usize::from),
     };
@@ -128,10 +134,35 @@ fn run(args: &TpchArgs) -> Result<Card, CliError> {
             "warning: the allocator keeps its own settings, so memory may be over the limit: {error}"
         ));
     }
-    let card = tpch::run(&options, Progress::detect())?;
+    warn_of_refusals(options.memory_limit_bytes);
+    let stop = Stop::on_signals()?;
+    let card = tpch::run(&options, Progress::detect(), stop)?;
     let text = if args.json { card.json()? } else { card.to_string() };
-    writeln!(io::stdout(), "{text}").map_err(CliError::Output)?;
+    print(&text)?;
     Ok(card)
+}
+
+/// Writes `text` to standard output. Who closed the other end has read all that he wanted, so that is no error.
+fn print(text: &str) -> Result<(), CliError> {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CliError::Output(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Says beforehand that the system may refuse memory which the limit allows: then the program ends where it stands.
+fn warn_of_refusals(limit_bytes: u64) {
+    let needed_bytes = limit_bytes.saturating_add(PROCESS_ALLOWANCE_BYTES);
+    // Where the machine does not say what it has, there is nothing to warn of.
+    let Ok(memory) = Machine::this().memory() else { return };
+    if memory.bytes < needed_bytes {
+        line(&format!(
+            "warning: {} for the limit and the program are more than {} leaves: {}; give a lower --memory-limit",
+            Bytes(needed_bytes),
+            memory.origin,
+            Bytes(memory.bytes)
+        ));
+    }
 }
 
 fn all_threads() -> usize {

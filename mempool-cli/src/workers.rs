@@ -6,6 +6,8 @@ use std::{
     thread,
 };
 
+use crate::stop::Stop;
+
 /// Stack of a worker. Small, because each counts against `ulimit -d` whole; our workers do not recurse.
 const STACK_BYTES: usize = 1 << 20;
 
@@ -13,16 +15,20 @@ const STACK_BYTES: usize = 1 << 20;
 pub(crate) struct Queue {
     next: AtomicUsize,
     end: usize,
+    stop: Stop,
 }
 
 impl Queue {
-    /// A queue of `end` pieces.
-    pub(crate) fn new(end: usize) -> Self {
-        Self { next: AtomicUsize::new(0), end }
+    /// A queue of `end` pieces, which ends early when `stop` is asked for.
+    pub(crate) fn new(end: usize, stop: &Stop) -> Self {
+        Self { next: AtomicUsize::new(0), end, stop: stop.clone() }
     }
 
     /// The next piece; nothing when all are taken.
     pub(crate) fn take(&self) -> Option<usize> {
+        if self.stop.is_asked() {
+            return None;
+        }
         // Relaxed: a number carries no other data with it; what threads share is published by starting and joining them.
         let next = |next| (next < self.end).then(|| next + 1);
         self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok()
@@ -74,7 +80,7 @@ mod tests {
 
     #[test]
     fn each_piece_is_taken_once() {
-        let queue = Queue::new(1000);
+        let queue = Queue::new(1000, &Stop::default());
         let work = |queue: &Queue| {
             Ok::<_, io::Error>(std::iter::from_fn(|| queue.take()).collect::<Vec<_>>())
         };
@@ -86,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_failure_ends_the_work_of_all() {
-        let queue = Queue::new(usize::MAX);
+        let queue = Queue::new(usize::MAX, &Stop::default());
         let work = |queue: &Queue| loop {
             match queue.take() {
                 Some(5) => return Err(io::Error::other("five")),
@@ -95,5 +101,14 @@ mod tests {
             }
         };
         assert_eq!(on_threads(3, &queue, work).unwrap_err().to_string(), "five");
+    }
+
+    #[test]
+    fn a_queue_ends_when_it_is_asked_to() {
+        let stop = Stop::default();
+        let queue = Queue::new(10, &stop);
+        assert_eq!(queue.take(), Some(0));
+        stop.ask();
+        assert_eq!(queue.take(), None);
     }
 }

@@ -33,11 +33,12 @@ use self::{
     source::Source,
 };
 use crate::{
-    card::{AnswersPart, Card, MemoryPart, PROCESS_ALLOWANCE_BYTES, Phase, SpillPart},
+    card::{AnswersPart, Card, MemoryPart, PROCESS_ALLOWANCE_BYTES, Phase, QueryPart, SpillPart},
     disk::SpillPlace,
     error::CliError,
     memory::{Peaks, Sampler},
     progress::Progress,
+    stop::Stop,
     workers::{Queue, on_threads},
 };
 
@@ -66,15 +67,15 @@ struct Chunk {
 ///
 /// # Errors
 /// The memory limit is too small, the disk refuses, or the pool fails.
-pub(crate) fn run(options: &Options, progress: Progress) -> Result<Card, CliError> {
+pub(crate) fn run(options: &Options, progress: Progress, stop: Stop) -> Result<Card, CliError> {
     let plan = Plan::new(options.scale, options.memory_limit_bytes, options.threads)?;
-    let (place, storage) = SpillPlace::open(&options.disk)?;
+    let (place, storage) = SpillPlace::open(&options.disk, plan.spilled_bytes_min())?;
     let sampler = Sampler::start()?;
     let pool = PoolOptions::new()
         .memory_limit(options.memory_limit_bytes)
         .store(storage)
         .open(Rkyv::new());
-    let job = Job { options, plan, progress, pool };
+    let job = Job { options, plan, progress, stop, pool };
     let proof = job.prove()?;
     let peaks = sampler.finish();
     let files_left = place.left()?;
@@ -86,6 +87,7 @@ struct Job<'a> {
     options: &'a Options,
     plan: Plan,
     progress: Progress,
+    stop: Stop,
     pool: Pool<Rkyv>,
 }
 
@@ -120,8 +122,18 @@ impl Job<'_> {
         Ok(Proof {
             answers: AnswersPart {
                 compared_with: expected.describe(),
-                query_1_differences: expected.pricing_differences(&pricing),
-                query_6_differences: expected.revenue_differences(&revenue),
+                queries: vec![
+                    QueryPart {
+                        query: 1,
+                        rows: pricing.exact().rows.len(),
+                        differences: expected.pricing_differences(&pricing),
+                    },
+                    QueryPart {
+                        query: 6,
+                        rows: revenue.exact().rows.len(),
+                        differences: expected.revenue_differences(&revenue),
+                    },
+                ],
             },
             rows: chunks.iter().map(|chunk| chunk.rows).sum(),
             values: chunks.len() as u64,
@@ -201,7 +213,7 @@ impl Job<'_> {
         look: impl Fn(&mut A, &Chunk, &Archived<Vec<LineItem>>) + Sync,
     ) -> Result<(Vec<A>, Phase), CliError> {
         let running = self.progress.start(name, chunks.iter().map(|chunk| chunk.rows).sum());
-        let found = on_threads(self.options.threads, &Queue::new(chunks.len()), |queue| {
+        let found = self.on_threads(chunks.len(), |queue| {
             let mut found = A::default();
             while let Some(chunk) = queue.take().and_then(|index| chunks.get(index)) {
                 let lines = self.pool.get(&chunk.reference)?;
@@ -237,7 +249,18 @@ impl Job<'_> {
         &self,
         work: impl Fn(&Queue) -> Result<T, CliError> + Sync,
     ) -> Result<Vec<T>, CliError> {
-        on_threads(self.options.threads, &Queue::new(self.plan.parts), work)
+        self.on_threads(self.plan.parts, work)
+    }
+
+    /// Runs `work` on all threads, with a queue of `count` pieces; an error if it was stopped.
+    fn on_threads<T: Send>(
+        &self,
+        count: usize,
+        work: impl Fn(&Queue) -> Result<T, CliError> + Sync,
+    ) -> Result<Vec<T>, CliError> {
+        let done = on_threads(self.options.threads, &Queue::new(count, &self.stop), work)?;
+        self.stop.check()?;
+        Ok(done)
     }
 }
 

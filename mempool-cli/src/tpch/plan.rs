@@ -26,16 +26,23 @@ pub(crate) struct Plan {
     pub(crate) chunk_rows: usize,
     /// Parts that are generated independently.
     pub(crate) parts: usize,
+    limit_bytes: u64,
+    /// Of the whole table in the pool, about.
+    table_bytes: u64,
 }
 
 /// The limit is too small for so many threads.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a memory limit of {} is too small for {threads} threads; give at least --memory-limit {}KiB, or fewer --threads",
+    "a memory limit of {} is too small for {what}; give at least --memory-limit {}KiB{}",
     Bytes(*.limit_bytes),
-    .needed_bytes.div_ceil(1024)
+    .needed_bytes.div_ceil(1024),
+    // Two threads need no more than one.
+    if *.threads > 2 { ", or fewer --threads" } else { "" }
 )]
 pub(crate) struct LimitTooSmall {
+    /// What it is too small for.
+    pub(crate) what: String,
     /// The limit that was asked for.
     pub(crate) limit_bytes: u64,
     /// The smallest limit that will do.
@@ -56,7 +63,8 @@ impl Plan {
         let chunk_bytes = (limit_bytes.saturating_sub(source_bytes) / shares).min(CHUNK_BYTES_MAX);
         if chunk_bytes < CHUNK_BYTES_MIN {
             let needed_bytes = source_bytes + CHUNK_BYTES_MIN * shares;
-            return Err(LimitTooSmall { limit_bytes, needed_bytes, threads });
+            let what = format!("{threads} threads");
+            return Err(LimitTooSmall { what, limit_bytes, needed_bytes, threads });
         }
         let chunk_rows = chunk_bytes / ARCHIVED_ROW_BYTES;
         let chunks = Source::rows_expected(scale).div_ceil(chunk_rows);
@@ -66,7 +74,14 @@ impl Plan {
             // Both are small: a chunk has at most 8 MiB, and at the largest scale there are some millions of parts.
             chunk_rows: usize::try_from(chunk_rows).unwrap_or(usize::MAX),
             parts: usize::try_from(parts).unwrap_or(usize::MAX).max(1),
+            limit_bytes,
+            table_bytes: Source::rows_expected(scale) * ARCHIVED_ROW_BYTES,
         })
+    }
+
+    /// Bytes that have no room in memory: what the disk must hold at least.
+    pub(crate) fn spilled_bytes_min(&self) -> u64 {
+        self.table_bytes.saturating_sub(self.limit_bytes)
     }
 
     /// Heap bytes of the rows of one chunk before they are archived, at most.
