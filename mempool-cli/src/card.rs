@@ -18,11 +18,11 @@ pub(crate) struct Card {
     pub(crate) scale: f64,
     pub(crate) threads: usize,
     pub(crate) answers: AnswersPart,
-    /// Rows set.
+    /// Rows of `lineitem`.
     pub(crate) rows: u64,
-    /// Values set: chunks of rows.
+    /// Values that they were set as: chunks of rows.
     pub(crate) values: u64,
-    /// Bytes of all values as they live in the pool.
+    /// Bytes of these values as they live in the pool.
     pub(crate) set_bytes: u64,
     /// Values whose rows, all 16 columns, were not those that were set.
     pub(crate) values_changed: u64,
@@ -46,6 +46,8 @@ pub(crate) struct QueryPart {
     pub(crate) query: u8,
     /// Rows of the answer.
     pub(crate) rows: usize,
+    /// How many groups the rows were chosen from, for a query that has many.
+    pub(crate) groups: Option<u64>,
     /// Each difference as a sentence; empty if the answers are equal.
     pub(crate) differences: Vec<String>,
 }
@@ -183,10 +185,12 @@ impl AnswersPart {
     fn checks(&self) -> impl Iterator<Item = Check> {
         self.queries.iter().map(|query| {
             let rows = match query.rows {
-                1 => "1 row equals".to_owned(),
-                rows => format!("{} rows equal", HumanCount(rows as u64)),
+                1 => "1 row".to_owned(),
+                rows => format!("{} rows", HumanCount(rows as u64)),
             };
-            let kept = format!("{rows} {}", self.compared_with);
+            let of = query.groups.map(|groups| format!(" of {} groups", HumanCount(groups)));
+            let equal = if query.rows == 1 { "equals" } else { "equal" };
+            let kept = format!("{rows}{} {equal} {}", of.unwrap_or_default(), self.compared_with);
             Check::new(format!("query {}", query.query), kept, query.differences.clone())
         })
     }
@@ -252,7 +256,7 @@ impl fmt::Display for Card {
 impl Card {
     fn fmt_measured(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (set, values) = (Bytes(self.set_bytes), HumanCount(self.values));
-        line(f, "set", format_args!("{set} in {values} values"))?;
+        line(f, "table", format_args!("{set} in {values} values"))?;
         let spill = &self.spill;
         let (spilled, spills) = (Bytes(spill.spilled_bytes), HumanCount(spill.spills));
         let times = spill.times_the_limit;
@@ -315,7 +319,12 @@ mod tests {
             answers: AnswersPart {
                 compared_with: "something",
                 queries: [1, 6]
-                    .map(|query| QueryPart { query, rows: 1, differences: Vec::new() })
+                    .map(|query| QueryPart {
+                        query,
+                        rows: 1,
+                        groups: Some(7),
+                        differences: Vec::new(),
+                    })
                     .to_vec(),
             },
             rows: 600_572,
@@ -354,7 +363,7 @@ mod tests {
         for part in [
             "derived from TPC-H",
             "600,572",
-            "ok      query 6   1 row equals something",
+            "ok      query 6   1 row of 7 groups equals something",
             "5.0 times the limit",
             "75.0 % of 240 gets",
             "176.0 MiB",

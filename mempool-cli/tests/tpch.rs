@@ -69,6 +69,7 @@ fn a_table_larger_than_the_limit_is_proved_in_text() {
     for part in [
         "data derived from TPC-H",
         "ok      query 1   4 rows equal",
+        "of 15,000 groups",
         "60,175 came back, each column as it was set",
         "none is left behind",
     ] {
@@ -81,7 +82,10 @@ fn a_table_larger_than_the_limit_is_proved_in_text() {
 #[test]
 fn the_card_as_json_has_the_figures() {
     let directory = Directory::new();
-    let output = tpch(&directory.0, &["--memory-limit", "4MiB", "--threads", "3", "--json"]);
+    let output = tpch(
+        &directory.0,
+        &["--query", "1,6", "--memory-limit", "4MiB", "--threads", "3", "--json"],
+    );
     let card: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(output.status.success(), "{card:#}");
     assert_eq!(card["passed"], true);
@@ -99,6 +103,22 @@ fn the_card_as_json_has_the_figures() {
     let phases: Vec<_> =
         card["phases"].as_array().unwrap().iter().map(|phase| phase["name"].clone()).collect();
     assert_eq!(phases, names);
+}
+
+#[test]
+fn only_the_queries_that_are_asked_for_run() {
+    let directory = Directory::new();
+    let output = tpch(&directory.0, &["--query", "18", "--memory-limit", "4MiB", "--json"]);
+    let card: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(output.status.success(), "{card:#}");
+    let queries = card["answers"]["queries"].as_array().unwrap();
+    assert_eq!(queries.len(), 1);
+    assert_eq!((&queries[0]["query"], &queries[0]["groups"]), (&18.into(), &15_000.into()));
+    // So few orders are large that none may be; the answers are then equal for nothing.
+    assert!(queries[0]["rows"].as_u64().unwrap() > 0, "{card:#}");
+    let refused = mempool(&["tpch", "--query", "1,7"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("the queries are 1, 6 and 18"), "{}", stderr(&refused));
 }
 
 #[test]
@@ -171,7 +191,7 @@ fn a_place_in_memory_is_warned_of() {
 fn a_table_that_the_disk_cannot_hold_is_refused_before_the_work() {
     let directory = Directory::new();
     let disk = directory.0.to_str().unwrap();
-    let output = mempool(&["tpch", "--scale", "10000", "--memory-limit", "64MiB", "--disk", disk]);
+    let output = mempool(&["tpch", "--scale", "10000", "--query", "1", "--disk", disk]);
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
     assert!(stderr(&output).contains("7.6 TiB have to go to"), "{}", stderr(&output));
     assert_eq!(directory.entries(), Vec::<PathBuf>::new());
@@ -182,7 +202,7 @@ fn a_job_that_is_stopped_removes_its_files() {
     let directory = Directory::new();
     let disk = directory.0.to_str().unwrap();
     let mut job = Command::new(env!("CARGO_BIN_EXE_mempool"))
-        .args(["tpch", "--scale", "1", "--memory-limit", "8MiB", "--disk", disk])
+        .args(["tpch", "--query", "1", "--memory-limit", "8MiB", "--disk", disk])
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();

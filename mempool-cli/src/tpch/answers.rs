@@ -7,9 +7,20 @@
 
 use tpchgen::q_and_a::answers_sf1;
 
-use super::{lineitem::Row, q1::PricingSummary, q6::RevenueChange, table::Table};
+use super::{
+    Query,
+    job::Job,
+    lineitem::Row,
+    lines::merged,
+    q1::PricingSummary,
+    q6::RevenueChange,
+    q18::{self, LargeOrders},
+    source::Source,
+    table::Table,
+};
+use crate::{card::Phase, error::CliError};
 
-/// Both queries' answers.
+/// The answers of the queries that only count, which one pass over the rows gives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Answers {
     pub(crate) pricing: PricingSummary,
@@ -31,12 +42,15 @@ impl Answers {
 }
 
 /// Where the expected answers come from.
-#[derive(Debug)]
 pub(crate) enum Expected {
     /// The benchmark's, for scale 1.
     Official,
     /// Computed from the generator's rows.
-    Direct(Answers),
+    Direct {
+        counted: Answers,
+        /// If it was asked for.
+        large: Option<LargeOrders>,
+    },
 }
 
 impl Expected {
@@ -45,11 +59,38 @@ impl Expected {
         scale == 1.0
     }
 
+    /// What the answers must be: the official ones where there are any, else computed without the pool.
+    ///
+    /// # Errors
+    /// The pool has no room for a computed answer, or the job is stopped.
+    pub(crate) fn find(
+        job: &Job<'_>,
+        source: &Source,
+        phases: &mut Vec<Phase>,
+    ) -> Result<Self, CliError> {
+        if Self::has_official(job.options.scale) {
+            return Ok(Self::Official);
+        }
+        let mut counted = Answers::default();
+        if job.asks(Query::Pricing) || job.asks(Query::Revenue) {
+            let (answers, phase) = count(job, source)?;
+            counted = answers;
+            phases.push(phase);
+        }
+        let mut large = None;
+        if job.asks(Query::LargeOrders) {
+            let (answer, phase) = q18::direct(job, source)?;
+            large = Some(answer);
+            phases.push(phase);
+        }
+        Ok(Self::Direct { counted, large })
+    }
+
     /// For the proof card: against what was compared.
     pub(crate) fn describe(&self) -> &'static str {
         match self {
-            Self::Official => "the official answers for scale 1, each cell to its two decimals",
-            Self::Direct(_) => "a direct computation outside the pool, each sum to its last digit",
+            Self::Official => "the official answer for scale 1, each cell to its two decimals",
+            Self::Direct { .. } => "a direct computation outside the pool, each to its last digit",
         }
     }
 
@@ -57,7 +98,7 @@ impl Expected {
     pub(crate) fn pricing_differences(&self, found: &PricingSummary) -> Vec<String> {
         match self {
             Self::Official => found.rounded().differences(&Table::parse(answers_sf1::Q1_ANSWER)),
-            Self::Direct(expected) => found.exact().differences(&expected.pricing.exact()),
+            Self::Direct { counted, .. } => found.exact().differences(&counted.pricing.exact()),
         }
     }
 
@@ -65,15 +106,37 @@ impl Expected {
     pub(crate) fn revenue_differences(&self, found: &RevenueChange) -> Vec<String> {
         match self {
             Self::Official => found.rounded().differences(&Table::parse(answers_sf1::Q6_ANSWER)),
-            Self::Direct(expected) => found.exact().differences(&expected.revenue.exact()),
+            Self::Direct { counted, .. } => found.exact().differences(&counted.revenue.exact()),
         }
     }
+
+    /// Where `found` differs for query 18; empty if it does not.
+    pub(crate) fn large_differences(&self, found: &LargeOrders) -> Vec<String> {
+        match self {
+            Self::Official => found.official_differences(&Table::parse(answers_sf1::Q18_ANSWER)),
+            Self::Direct { large: Some(expected), .. } => found.differences(expected),
+            Self::Direct { large: None, .. } => vec!["there is nothing to compare with".into()],
+        }
+    }
+}
+
+/// Queries 1 and 6 over rows straight from the generator.
+fn count(job: &Job<'_>, source: &Source) -> Result<(Answers, Phase), CliError> {
+    let running = job.start("direct", Source::rows_expected(job.options.scale));
+    let parts = job.on_parts(|queue| {
+        let mut answers = Answers::default();
+        while let Some(part) = queue.take() {
+            let rows = source.part(part, job.plan.parts).inspect(|row| answers.add(row)).count();
+            running.add(rows as u64, 0);
+        }
+        Ok(answers)
+    })?;
+    Ok((merged(&parts, Answers::merge), running.finish()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tpch::source::Source;
 
     fn answers(rows: impl Iterator<Item = Row<'static>>) -> Answers {
         let mut answers = Answers::default();
@@ -92,7 +155,7 @@ mod tests {
     #[test]
     fn one_cent_is_a_difference() {
         let source: &'static Source = Box::leak(Box::new(Source::new(0.001)));
-        let expected = Expected::Direct(answers(source.part(0, 1)));
+        let expected = Expected::Direct { counted: answers(source.part(0, 1)), large: None };
         let same = answers(source.part(0, 1));
         assert_eq!(expected.pricing_differences(&same.pricing), Vec::<String>::new());
         assert_eq!(expected.revenue_differences(&same.revenue), Vec::<String>::new());

@@ -1,6 +1,6 @@
 //! How the table is cut: rows to a chunk, parts to generate independently. A small memory limit makes small chunks, so that the pool always has many values to choose from.
 
-use super::{lineitem::LineItem, source::Source};
+use super::{groups::SLOT_BYTES, lineitem::LineItem, partition::Quantity, source::Source};
 use crate::size::Bytes;
 
 /// Largest size of a chunk in the pool.
@@ -90,6 +90,59 @@ impl Plan {
     }
 }
 
+/// How the lines are parted for query 18.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GroupPlan {
+    /// Partitions, of about as many orders each.
+    pub(crate) partitions: usize,
+    /// Most rows of a partition's chunk: a power of two, as its builder grows by doubling.
+    pub(crate) chunk_rows: usize,
+}
+
+impl GroupPlan {
+    /// A table is at least a quarter full, and the table that it grew from lives beside it while it grows: six slots for each group, at most.
+    const GROUP_BYTES: u64 = 6 * SLOT_BYTES as u64;
+
+    /// The tables of all threads take one eighth of the limit at most.
+    const TABLE_SHARE: u64 = 8;
+
+    /// What all threads have not yet made chunks of takes a third of the limit at most.
+    const BUILDER_SHARE: u64 = 3;
+
+    /// Largest chunk: half a MiB.
+    const CHUNK_ROWS_MAX: u64 = 32_768;
+
+    /// Smallest chunk, for the reason of [`CHUNK_BYTES_MIN`]; partitions may be many, so it is smaller.
+    const BYTES_MIN: u64 = 8 << 10;
+
+    /// A plan for the lines of `scale` under `limit_bytes`.
+    ///
+    /// # Errors
+    /// The limit leaves no room for so many partitions: with less memory there are more of them, and each has less, so that the least limit grows with the
+    /// square root of the table.
+    pub(crate) fn new(scale: f64, limit_bytes: u64, threads: usize) -> Result<Self, LimitTooSmall> {
+        let threads_u64 = threads.max(2) as u64;
+        let groups_bytes = Source::orders_expected(scale) * Self::GROUP_BYTES;
+        let table_bytes = (limit_bytes / (Self::TABLE_SHARE * threads_u64)).max(1);
+        let partitions = groups_bytes.div_ceil(table_bytes).max(1);
+        let chunk_bytes = limit_bytes / (Self::BUILDER_SHARE * threads_u64) / partitions;
+        if chunk_bytes < Self::BYTES_MIN {
+            let shares = Self::TABLE_SHARE * Self::BUILDER_SHARE * threads_u64 * threads_u64;
+            let square =
+                u128::from(Self::BYTES_MIN) * u128::from(groups_bytes) * u128::from(shares);
+            // One more MiB makes up for what the divisions above cut off.
+            let needed_bytes = u64::try_from(square.isqrt()).unwrap_or(u64::MAX) + (1 << 20);
+            let what = format!("query 18 at scale {scale} (leave it out with --query 1,6)");
+            return Err(LimitTooSmall { what, limit_bytes, needed_bytes, threads });
+        }
+        let rows = (chunk_bytes / size_of::<Quantity>() as u64).min(Self::CHUNK_ROWS_MAX);
+        let rows = 1 << rows.ilog2();
+        // Both are small: a partition has at least some KiB of the limit, and a chunk has at most half a MiB.
+        let number = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        Ok(Self { partitions: number(partitions), chunk_rows: rows })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,5 +186,33 @@ mod tests {
         assert_eq!(Plan::new(0.001, 1 << 40, 8).unwrap().parts, 1);
         assert_eq!(Plan::new(1.0, 256 << 20, 2).unwrap().parts, 8);
         assert!(Plan::new(100.0, 64 << 20, 2).unwrap().parts > 1000);
+    }
+
+    #[test]
+    fn partitions_fit_into_the_limit() {
+        for (scale, limit_mib, threads) in
+            [(1.0, 64, 2), (1.0, 128, 2), (1.0, 256, 8), (0.01, 4, 1), (100.0, 1024, 2)]
+        {
+            let limit_bytes = limit_mib << 20;
+            let plan = GroupPlan::new(scale, limit_bytes, threads).unwrap();
+            let builders = threads * plan.partitions * plan.chunk_rows * size_of::<Quantity>();
+            assert!(builders as u64 <= limit_bytes / 3, "{plan:?} at {scale}");
+            let groups = Source::orders_expected(scale) / plan.partitions as u64;
+            // The table of so many groups, and a tenth more: orders are not spread quite evenly.
+            let slots = (2 * (groups + groups / 10)).next_power_of_two() * 3 / 2;
+            let tables = threads as u64 * slots * SLOT_BYTES as u64;
+            assert!(tables <= limit_bytes / 7, "{plan:?} at {scale}: {tables}");
+            assert!(plan.chunk_rows.is_power_of_two());
+        }
+    }
+
+    #[test]
+    fn a_limit_that_is_too_small_for_the_groups_says_what_will_do() {
+        for (scale, threads) in [(1.0, 2), (10.0, 4), (1000.0, 1)] {
+            let error = GroupPlan::new(scale, 4 << 20, threads).unwrap_err();
+            assert!(error.to_string().contains("--query 1,6"), "{error}");
+            assert!(GroupPlan::new(scale, error.needed_bytes, threads).is_ok(), "{error}");
+            assert!(GroupPlan::new(scale, error.needed_bytes * 9 / 10, threads).is_err());
+        }
     }
 }

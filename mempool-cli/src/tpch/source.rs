@@ -2,11 +2,11 @@
 
 use tpchgen::{
     distribution::Distributions,
-    generators::{LineItemGenerator, OrderGenerator},
+    generators::{CustomerGenerator, LineItemGenerator, OrderGenerator},
     text::TextPool,
 };
 
-use super::lineitem::Row;
+use super::{customer::Customer, lineitem::Row, order::Order};
 
 /// Bytes of generated prose that comments are cut from.
 ///
@@ -49,19 +49,65 @@ impl Source {
     /// # Panics
     /// If `index` is not below `parts`, or `parts` is more than `i32::MAX`.
     pub(crate) fn part(&self, index: usize, parts: usize) -> impl Iterator<Item = Row<'_>> {
-        assert!(index < parts, "part {index} of {parts}");
-        let number = |count| i32::try_from(count).expect("at most i32::MAX parts");
+        let (part, parts) = part_numbers(index, parts);
         LineItemGenerator::new_with_distributions_and_text_pool(
             self.scale,
-            // The generator counts parts from 1.
-            number(index + 1),
-            number(parts),
+            part,
+            parts,
             Distributions::static_default(),
             &self.text,
         )
         .iter()
         .map(Row::from)
     }
+
+    /// Orders to expect at `scale`.
+    pub(crate) fn orders_expected(scale: f64) -> u64 {
+        Self::rows_expected(scale) / 4
+    }
+
+    /// The orders of part `index` of `parts`.
+    ///
+    /// # Panics
+    /// As [`part`](Self::part).
+    pub(crate) fn orders(&self, index: usize, parts: usize) -> impl Iterator<Item = Order> {
+        let (part, parts) = part_numbers(index, parts);
+        let distributions = Distributions::static_default();
+        OrderGenerator::new_with_distributions_and_text_pool(
+            self.scale,
+            part,
+            parts,
+            distributions,
+            &self.text,
+        )
+        .iter()
+        .map(Order::from)
+    }
+
+    /// The customers of part `index` of `parts`.
+    ///
+    /// # Panics
+    /// As [`part`](Self::part).
+    pub(crate) fn customers(&self, index: usize, parts: usize) -> impl Iterator<Item = Customer> {
+        let (part, parts) = part_numbers(index, parts);
+        let distributions = Distributions::static_default();
+        CustomerGenerator::new_with_distributions_and_text_pool(
+            self.scale,
+            part,
+            parts,
+            distributions,
+            &self.text,
+        )
+        .iter()
+        .map(Customer::from)
+    }
+}
+
+/// A part as the generator counts them: from 1.
+fn part_numbers(index: usize, parts: usize) -> (i32, i32) {
+    assert!(index < parts, "part {index} of {parts}");
+    let number = |count| i32::try_from(count).expect("at most i32::MAX parts");
+    (number(index + 1), number(parts))
 }
 
 #[cfg(test)]
@@ -76,6 +122,19 @@ mod tests {
         assert_eq!(parts, whole);
         assert!(whole.len().abs_diff(6000) < 300, "{}", whole.len());
         assert_eq!(Source::rows_expected(0.001), 6000);
+    }
+
+    #[test]
+    fn each_line_has_its_order_and_each_order_its_customer() {
+        let source = Source::new(0.001);
+        let orders: Vec<_> = (0..3).flat_map(|index| source.orders(index, 3)).collect();
+        let customers: Vec<_> = (0..3).flat_map(|index| source.customers(index, 3)).collect();
+        assert_eq!((orders.len(), customers.len()), (1500, 150));
+        let mut keys: Vec<_> = source.part(0, 1).map(|row| row.order_key).collect();
+        keys.dedup();
+        assert!(keys.iter().eq(orders.iter().map(|order| &order.key)));
+        assert!(orders.iter().all(|order| (1..=150).contains(&order.customer_key)));
+        assert_eq!(customers[149].name, "Customer#000000150");
     }
 
     #[test]

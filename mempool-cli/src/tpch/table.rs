@@ -57,6 +57,21 @@ pub(crate) fn two_decimals(numerator: i128, denominator: i128) -> String {
     Decimal { value: (hundredths + half) / denominator, places: 2 }.to_string()
 }
 
+/// A date, given in days since 1970-01-01, as `1996-03-13` (Howard Hinnant's `civil_from_days`).
+pub(crate) fn date(days: i32) -> String {
+    // Counted from 0000-03-01 in eras of 400 years, so that the leap day is a year's last.
+    let days = i64::from(days) + 719_468;
+    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
 /// `value` counted in `10^-places`, printed whole: no digit is dropped.
 pub(crate) struct Decimal {
     pub(crate) value: i128,
@@ -110,6 +125,21 @@ mod tests {
             (37_734_107, 1, "37734107.00"),
         ] {
             assert_eq!(two_decimals(numerator, denominator), text);
+        }
+    }
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (days, text) in [
+            (0, "1970-01-01"),
+            (-1, "1969-12-31"),
+            (8036, "1992-01-02"),
+            (9496, "1996-01-01"),
+            (9555, "1996-02-29"),
+            (10_471, "1998-09-02"),
+            (11_016, "2000-02-29"),
+        ] {
+            assert_eq!(date(days), text);
         }
     }
 
