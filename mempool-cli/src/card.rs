@@ -26,6 +26,8 @@ pub(crate) struct Card {
     pub(crate) set_bytes: u64,
     /// Values whose rows, all 16 columns, were not those that were set.
     pub(crate) values_changed: u64,
+    /// If the table was to be sorted.
+    pub(crate) sort: Option<SortPart>,
     pub(crate) memory: MemoryPart,
     pub(crate) spill: SpillPart,
     pub(crate) phases: Vec<Phase>,
@@ -50,6 +52,21 @@ pub(crate) struct QueryPart {
     pub(crate) groups: Option<u64>,
     /// Each difference as a sentence; empty if the answers are equal.
     pub(crate) differences: Vec<String>,
+}
+
+/// The sorted table, beside the one that was generated.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct SortPart {
+    /// Sorted runs that were merged.
+    pub(crate) runs: u64,
+    pub(crate) rows: u64,
+    pub(crate) rows_expected: u64,
+    /// Rows that are not behind the one before them.
+    pub(crate) out_of_order: u64,
+    /// Over all columns of all rows, in whatever order.
+    pub(crate) checksum: String,
+    /// The same of the rows before the pool had them.
+    pub(crate) checksum_expected: String,
 }
 
 /// What was in memory at most.
@@ -155,6 +172,7 @@ impl Card {
             format!("{} came back, each column as it was set", HumanCount(self.rows)),
             format!("{} values came back changed", self.values_changed),
         ));
+        checks.extend(self.sort.as_ref().map(SortPart::check));
         checks.extend(self.memory.checks());
         checks.push(self.spill.check());
         checks
@@ -193,6 +211,25 @@ impl AnswersPart {
             let kept = format!("{rows}{} {equal} {}", of.unwrap_or_default(), self.compared_with);
             Check::new(format!("query {}", query.query), kept, query.differences.clone())
         })
+    }
+}
+
+impl SortPart {
+    fn check(&self) -> Check {
+        let Self { out_of_order, checksum, checksum_expected, .. } = self;
+        let [rows, expected, runs] = [self.rows, self.rows_expected, self.runs].map(HumanCount);
+        let mut broken = Vec::new();
+        if *out_of_order > 0 {
+            broken.push(format!("{} rows are out of order", HumanCount(*out_of_order)));
+        }
+        if self.rows != self.rows_expected {
+            broken.push(format!("{rows} rows, expected {expected}"));
+        }
+        if checksum != checksum_expected {
+            broken.push(format!("its checksum is {checksum}, expected {checksum_expected}"));
+        }
+        let kept = format!("{rows} rows in order, from {runs} runs; checksum {checksum} as before");
+        Check::new("sort", kept, broken)
     }
 }
 
@@ -331,6 +368,14 @@ mod tests {
             values: 80,
             set_bytes: 88 * MIB,
             values_changed: 0,
+            sort: Some(SortPart {
+                runs: 5,
+                rows: 600_572,
+                rows_expected: 600_572,
+                out_of_order: 0,
+                checksum: "0a".into(),
+                checksum_expected: "0a".into(),
+            }),
             memory: MemoryPart {
                 limit_bytes: 16 * MIB,
                 peak_resident_bytes: 16 * MIB,
@@ -378,14 +423,20 @@ mod tests {
 
     #[test]
     fn each_broken_promise_fails_the_run() {
-        let breaks: [fn(&mut Card); 7] = [
-            |card| card.answers.queries[0].differences.push("row 1".into()),
-            |card| card.answers.queries[1].differences.push("row 1".into()),
-            |card| card.values_changed = 1,
-            |card| card.memory.peak_resident_bytes += 1,
-            |card| card.memory.process_peaks.unreclaimable_bytes = 80 * MIB + 1,
-            |card| card.memory.process_peaks.samples = 0,
-            |card| card.spill.files_left.push("/x/.mempool/s/1".into()),
+        let sort = |card: &mut Card, break_it: fn(&mut SortPart)| {
+            card.sort.as_mut().into_iter().for_each(break_it);
+        };
+        let breaks: [&dyn Fn(&mut Card); 10] = [
+            &|card| sort(card, |sort| sort.out_of_order = 1),
+            &|card| sort(card, |sort| sort.rows -= 1),
+            &|card| sort(card, |sort| sort.checksum = "0b".into()),
+            &|card| card.answers.queries[0].differences.push("row 1".into()),
+            &|card| card.answers.queries[1].differences.push("row 1".into()),
+            &|card| card.values_changed = 1,
+            &|card| card.memory.peak_resident_bytes += 1,
+            &|card| card.memory.process_peaks.unreclaimable_bytes = 80 * MIB + 1,
+            &|card| card.memory.process_peaks.samples = 0,
+            &|card| card.spill.files_left.push("/x/.mempool/s/1".into()),
         ];
         for (number, break_it) in breaks.into_iter().enumerate() {
             let mut card = card();

@@ -88,6 +88,10 @@ struct TpchArgs {
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,6,18", value_parser = parse_query)]
     query: Vec<Query>,
 
+    /// Also sort the table by ship date and order key, out of core, and prove its order and its checksum
+    #[arg(long)]
+    sort: bool,
+
     /// Memory that the pool may use: 256MiB, 75% (of the machine or the container) or auto (half)
     #[arg(long, value_name = "SIZE", default_value = "256MiB")]
     memory_limit: Size,
@@ -136,6 +140,7 @@ fn run(args: &TpchArgs) -> Result<Card, CliError> {
     let options = tpch::Options {
         scale: args.scale,
         queries: BTreeSet::from_iter(args.query.iter().copied()).into_iter().collect(),
+        sorts: args.sort,
         memory_limit_bytes: args
             .memory_limit
             .resolve(|| Machine::this().memory().map(|memory| memory.bytes))?,

@@ -122,6 +122,22 @@ fn only_the_queries_that_are_asked_for_run() {
 }
 
 #[test]
+fn the_table_is_sorted_out_of_core() {
+    let directory = Directory::new();
+    let output =
+        tpch(&directory.0, &["--query", "6", "--sort", "--memory-limit", "5MiB", "--json"]);
+    let card: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(output.status.success(), "{card:#}");
+    let sort = &card["sort"];
+    assert_eq!((&sort["rows"], &sort["out_of_order"]), (&60_175.into(), &0.into()));
+    assert_eq!(sort["checksum"], sort["checksum_expected"]);
+    assert!(sort["runs"].as_u64().unwrap() > 3, "{card:#}");
+    let refused = mempool(&["tpch", "--query", "1", "--sort", "--memory-limit", "4MiB"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("too small for --sort"), "{}", stderr(&refused));
+}
+
+#[test]
 fn a_share_of_the_machine_is_a_limit() {
     let directory = Directory::new();
     let output = tpch(&directory.0, &["--memory-limit", "auto", "--json", "--threads", "1"]);

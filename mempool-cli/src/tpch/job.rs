@@ -5,7 +5,7 @@ use mempool_core::{Codec, DRef, Pool};
 
 use super::{
     Options, Query,
-    plan::{GroupPlan, Plan},
+    plan::{GroupPlan, Plan, SortPlan},
 };
 use crate::{
     card::Phase,
@@ -21,6 +21,8 @@ pub(crate) struct Job<'a> {
     pub(crate) plan: Plan,
     /// If query 18 is one of those to run.
     pub(crate) group_plan: Option<GroupPlan>,
+    /// If the table is to be sorted.
+    pub(crate) sort_plan: Option<SortPlan>,
     pub(crate) progress: Progress,
     pub(crate) stop: Stop,
     pub(crate) pool: Pool<Rkyv>,

@@ -35,6 +35,15 @@ impl LineItem {
 
     /// Bytes of an archived `Vec<LineItem>` beside its rows.
     pub(crate) const ARCHIVED_VEC_BYTES: u64 = size_of::<Archived<Vec<Self>>>() as u64;
+
+    /// Bytes of the row in an archive: its fixed part, and each string that is too long to stand in it.
+    #[inline]
+    pub(crate) fn archived_bytes(&self) -> u64 {
+        let strings = [&self.ship_instruct, &self.ship_mode, &self.comment];
+        let outside =
+            strings.map(String::len).into_iter().filter(|len| *len > size_of::<ArchivedString>());
+        (size_of::<ArchivedLineItem>() + outside.sum::<usize>()) as u64
+    }
 }
 
 /// One row of `lineitem` that borrows its strings; units as in [`LineItem`].
@@ -56,17 +65,6 @@ pub(crate) struct Row<'a> {
     pub(crate) ship_instruct: &'a str,
     pub(crate) ship_mode: &'a str,
     pub(crate) comment: &'a str,
-}
-
-impl Row<'_> {
-    /// Bytes of the row in an archive: its fixed part, and each string that is too long to stand in it.
-    #[inline]
-    pub(crate) fn archived_bytes(&self) -> u64 {
-        let strings = [self.ship_instruct, self.ship_mode, self.comment];
-        let outside =
-            strings.map(str::len).into_iter().filter(|len| *len > size_of::<ArchivedString>());
-        (size_of::<ArchivedLineItem>() + outside.sum::<usize>()) as u64
-    }
 }
 
 impl<'a> From<generators::LineItem<'a>> for Row<'a> {
@@ -212,9 +210,9 @@ pub(crate) mod tests {
     #[test]
     fn the_size_of_an_archive_is_known_beforehand() {
         let source = Source::new(0.001);
-        let bytes = source.part(0, 1).map(|row| row.archived_bytes()).sum::<u64>()
-            + LineItem::ARCHIVED_VEC_BYTES;
         let lines: Vec<_> = source.part(0, 1).map(LineItem::from).collect();
+        let bytes =
+            lines.iter().map(LineItem::archived_bytes).sum::<u64>() + LineItem::ARCHIVED_VEC_BYTES;
         let archive = rkyv::to_bytes::<rkyv::rancor::BoxedError>(&lines).unwrap();
         // Strings come first, then rows at their alignment.
         let padding = archive.len() as u64 - bytes;

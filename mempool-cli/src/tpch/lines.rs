@@ -1,7 +1,7 @@
 //! `lineitem` in the pool: how it gets there, how queries go through it, and whether it is still what was set.
 
 use super::{
-    fingerprint::Fingerprint,
+    fingerprint::{Checksum, Fingerprint, row_hash},
     job::{Chunk, Job},
     lineitem::{LineItem, Row},
     source::Source,
@@ -13,6 +13,8 @@ pub(crate) struct Lines {
     pub(crate) chunks: Vec<Chunk<LineItem>>,
     /// Of each chunk's rows as they were generated.
     fingerprints: Vec<Fingerprint>,
+    /// Of all rows as they were generated.
+    pub(crate) checksum: Checksum,
 }
 
 impl Lines {
@@ -22,20 +24,24 @@ impl Lines {
         let made = job.on_parts(|queue| {
             // A thread holds one chunk as rows at a time.
             let _room = job.pool.reserve(job.plan.chunk_heap_bytes())?;
-            let mut made = Vec::new();
+            let mut made = Made::default();
             while let Some(part) = queue.take() {
                 let mut rows = source.part(part, job.plan.parts).peekable();
                 while rows.peek().is_some() {
-                    let (chunk, fingerprint) =
-                        set_chunk(job, rows.by_ref().take(job.plan.chunk_rows))?;
+                    let rows = rows.by_ref().take(job.plan.chunk_rows);
+                    let mut lines = Vec::with_capacity(job.plan.chunk_rows);
+                    lines.extend(rows.inspect(|row| made.note(row)).map(LineItem::from));
+                    let chunk = set_chunk(job, lines)?;
                     running.add(chunk.rows, chunk.bytes);
-                    made.push((chunk, fingerprint));
+                    made.end_chunk(chunk);
                 }
             }
             Ok(made)
         })?;
-        let (chunks, fingerprints) = made.into_iter().flatten().unzip();
-        Ok((Self { chunks, fingerprints }, running.finish()))
+        let mut checksum = Checksum::default();
+        made.iter().for_each(|made| checksum.merge(made.checksum));
+        let (chunks, fingerprints) = made.into_iter().flat_map(|made| made.chunks).unzip();
+        Ok((Self { chunks, fingerprints, checksum }, running.finish()))
     }
 
     /// Answers a query from the pool: each thread counts for itself, and the counts are merged.
@@ -66,7 +72,7 @@ impl Lines {
             || Ok(0),
             |changed, index, lines| {
                 let mut fingerprint = Fingerprint::default();
-                lines.iter().for_each(|line| fingerprint.add(&Row::from(line)));
+                lines.iter().for_each(|line| fingerprint.add(row_hash(&Row::from(line))));
                 let expected = (self.fingerprints.get(index), self.chunks.get(index));
                 let found = (fingerprint, lines.len() as u64);
                 let same =
@@ -89,22 +95,34 @@ impl Lines {
     }
 }
 
-/// Sets rows as one value; the caller has reserved what they take before they are archived.
-pub(crate) fn set_chunk<'r>(
-    job: &Job<'_>,
-    rows: impl Iterator<Item = Row<'r>>,
-) -> Result<(Chunk<LineItem>, Fingerprint), CliError> {
-    let mut fingerprint = Fingerprint::default();
-    let mut bytes = LineItem::ARCHIVED_VEC_BYTES;
-    let mut lines = Vec::with_capacity(job.plan.chunk_rows);
-    for row in rows {
-        fingerprint.add(&row);
-        bytes += row.archived_bytes();
-        lines.push(LineItem::from(row));
+/// What one thread has generated.
+#[derive(Default)]
+struct Made {
+    chunks: Vec<(Chunk<LineItem>, Fingerprint)>,
+    /// Of the rows of the chunk under way.
+    fingerprint: Fingerprint,
+    checksum: Checksum,
+}
+
+impl Made {
+    /// Takes note of a row, before the pool has it.
+    fn note(&mut self, row: &Row<'_>) {
+        let hash = row_hash(row);
+        self.fingerprint.add(hash);
+        self.checksum.add(hash);
     }
+
+    fn end_chunk(&mut self, chunk: Chunk<LineItem>) {
+        self.chunks.push((chunk, std::mem::take(&mut self.fingerprint)));
+    }
+}
+
+/// Sets rows as one value; the caller has reserved what they take before they are archived.
+pub(crate) fn set_chunk(job: &Job<'_>, lines: Vec<LineItem>) -> Result<Chunk<LineItem>, CliError> {
     let rows = lines.len() as u64;
+    let bytes = lines.iter().map(LineItem::archived_bytes).sum::<u64>();
     let reference = job.pool.set(lines).map_err(|rejected| rejected.error)?;
-    Ok((Chunk { reference, rows, bytes }, fingerprint))
+    Ok(Chunk { reference, rows, bytes: bytes + LineItem::ARCHIVED_VEC_BYTES })
 }
 
 /// All parts as one.

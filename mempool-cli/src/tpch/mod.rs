@@ -5,6 +5,7 @@
 //! query 1, 6  threads scan all chunks as archives, where they lie          q1.rs, q6.rs
 //! query 18    1.5 million groups at scale 1, and two more tables           q18.rs
 //! read back   threads compare each chunk, all columns, with what was set   lines.rs
+//! sort        if it was asked for: out of core, by ship date and order key  sort.rs
 //! direct      at scales without official answers: the queries again, over rows that never were in the pool
 //! close       the pool goes, and nothing may be left on disk
 //! ```
@@ -23,6 +24,7 @@ mod q1;
 mod q18;
 mod q6;
 mod reserved;
+mod sort;
 mod source;
 mod table;
 
@@ -35,13 +37,16 @@ use self::{
     answers::Expected,
     job::Job,
     lines::Lines,
-    plan::{GroupPlan, Plan},
+    plan::{GroupPlan, Plan, SortPlan},
     q1::PricingSummary,
     q6::RevenueChange,
     source::Source,
 };
 use crate::{
-    card::{AnswersPart, Card, MemoryPart, PROCESS_ALLOWANCE_BYTES, Phase, QueryPart, SpillPart},
+    card::{
+        AnswersPart, Card, MemoryPart, PROCESS_ALLOWANCE_BYTES, Phase, QueryPart, SortPart,
+        SpillPart,
+    },
     disk::SpillPlace,
     error::CliError,
     memory::{Peaks, Sampler},
@@ -55,6 +60,8 @@ pub(crate) struct Options {
     pub(crate) scale: f64,
     /// In the order of their numbers, each once.
     pub(crate) queries: Vec<Query>,
+    /// Whether to sort the table, too.
+    pub(crate) sorts: bool,
     pub(crate) memory_limit_bytes: u64,
     /// An existing directory.
     pub(crate) disk: PathBuf,
@@ -94,13 +101,15 @@ pub(crate) fn run(options: &Options, progress: Progress, stop: Stop) -> Result<C
     let group_plan = asks_for_groups
         .then(|| GroupPlan::new(options.scale, options.memory_limit_bytes, options.threads))
         .transpose()?;
-    let (place, storage) = SpillPlace::open(&options.disk, plan.spilled_bytes_min())?;
+    let sort_plan = options.sorts.then(|| SortPlan::new(&plan, options.threads)).transpose()?;
+    let needed_bytes = plan.spilled_bytes_min(options.sorts);
+    let (place, storage) = SpillPlace::open(&options.disk, needed_bytes)?;
     let sampler = Sampler::start()?;
     let pool = PoolOptions::new()
         .memory_limit(options.memory_limit_bytes)
         .store(storage)
         .open(Rkyv::new());
-    let job = Job { options, plan, group_plan, progress, stop, pool };
+    let job = Job { options, plan, group_plan, sort_plan, progress, stop, pool };
     let proof = Proof::make(&job)?;
     let peaks = sampler.finish();
     let files_left = place.left()?;
@@ -114,6 +123,7 @@ struct Proof {
     values: u64,
     set_bytes: u64,
     values_changed: u64,
+    sort: Option<SortPart>,
     stats: Stats,
     phases: Vec<Phase>,
 }
@@ -132,17 +142,16 @@ impl Proof {
         let expected = Expected::find(job, &source, &mut phases)?;
         let answers = answered.compare(&expected);
         drop((source, text_room, expected));
+        let (rows, values, set_bytes) = (lines.rows(), lines.chunks.len() as u64, lines.bytes());
+        let mut sorted = None;
+        if let Some(plan) = job.sort_plan {
+            let (part, more) = sort::sort(job, lines, plan)?;
+            sorted = Some(part);
+            phases.extend(more);
+        }
         let stats = job.pool.stats();
         job.pool.close()?;
-        Ok(Self {
-            answers,
-            rows: lines.rows(),
-            values: lines.chunks.len() as u64,
-            set_bytes: lines.bytes(),
-            values_changed,
-            stats,
-            phases,
-        })
+        Ok(Self { answers, rows, values, set_bytes, values_changed, sort: sorted, stats, phases })
     }
 }
 
@@ -223,6 +232,7 @@ impl Proof {
             values: self.values,
             set_bytes: self.set_bytes,
             values_changed: self.values_changed,
+            sort: self.sort,
             memory: MemoryPart {
                 limit_bytes: options.memory_limit_bytes,
                 peak_resident_bytes: stats.peak_bytes,

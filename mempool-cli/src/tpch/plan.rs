@@ -79,14 +79,69 @@ impl Plan {
         })
     }
 
-    /// Bytes that have no room in memory: what the disk must hold at least.
-    pub(crate) fn spilled_bytes_min(&self) -> u64 {
-        self.table_bytes.saturating_sub(self.limit_bytes)
+    /// Bytes that have no room in memory: what the disk must hold at least. A sort has the table twice.
+    pub(crate) fn spilled_bytes_min(&self, sorts: bool) -> u64 {
+        let tables = if sorts { 2 } else { 1 };
+        (tables * self.table_bytes).saturating_sub(self.limit_bytes)
     }
 
     /// Heap bytes of the rows of one chunk before they are archived, at most.
     pub(crate) fn chunk_heap_bytes(&self) -> u64 {
         self.chunk_rows as u64 * LineItem::HEAP_BYTES_MAX as u64
+    }
+}
+
+/// How the table is cut to be sorted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SortPlan {
+    /// Chunks of one run.
+    pub(crate) run_chunks: usize,
+    /// Most rows of a page.
+    pub(crate) page_rows: usize,
+}
+
+impl SortPlan {
+    /// The chunks that all threads hold while they make runs take a quarter of the limit at most, and so do the pages that are held while runs are merged.
+    const SHARE: u64 = 4;
+
+    /// Smallest page: the allocator gives smaller blocks back late or never.
+    const PAGE_BYTES_MIN: u64 = 32 << 10;
+
+    /// A plan for the table that `plan` cuts.
+    ///
+    /// # Errors
+    /// The limit leaves no room for a page of each run: with less memory there are more runs, and each has a smaller page, so that the least limit grows
+    /// with the square root of the table.
+    pub(crate) fn new(plan: &Plan, threads: usize) -> Result<Self, LimitTooSmall> {
+        let limit_bytes = plan.limit_bytes;
+        let threads_u64 = threads.max(2) as u64;
+        let chunk_bytes = (plan.chunk_rows as u64 * ARCHIVED_ROW_BYTES).max(1);
+        let run_chunks = (limit_bytes / (Self::SHARE * threads_u64) / chunk_bytes).max(1);
+        // Each part ends with a chunk that is not full.
+        let chunks = plan.table_bytes.div_ceil(chunk_bytes) + plan.parts as u64;
+        let runs = chunks.div_ceil(run_chunks).max(1);
+        let page_bytes = limit_bytes / Self::SHARE / runs;
+        if page_bytes < Self::PAGE_BYTES_MIN {
+            let shares = Self::SHARE * Self::SHARE * threads_u64;
+            let square = u128::from(Self::PAGE_BYTES_MIN) * u128::from(plan.table_bytes);
+            let needed_bytes = u64::try_from((square * u128::from(shares)).isqrt());
+            // An eighth more makes up for chunks that are not full and for what the divisions above cut off.
+            let needed_bytes = needed_bytes.map_or(u64::MAX, |bytes| bytes / 8 * 9 + (2 << 20));
+            return Err(LimitTooSmall {
+                what: "--sort".into(),
+                limit_bytes,
+                needed_bytes,
+                threads,
+            });
+        }
+        let number = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        let page_rows = (page_bytes.min(chunk_bytes) / ARCHIVED_ROW_BYTES).max(1);
+        Ok(Self { run_chunks: number(run_chunks), page_rows: number(page_rows) })
+    }
+
+    /// Heap bytes of the rows of one page before they are archived, at most.
+    pub(crate) fn page_heap_bytes(&self) -> u64 {
+        self.page_rows as u64 * LineItem::HEAP_BYTES_MAX as u64
     }
 }
 
@@ -112,8 +167,8 @@ impl GroupPlan {
     /// Largest chunk: half a MiB.
     const CHUNK_ROWS_MAX: u64 = 32_768;
 
-    /// Smallest chunk, for the reason of [`CHUNK_BYTES_MIN`]; partitions may be many, so it is smaller.
-    const BYTES_MIN: u64 = 8 << 10;
+    /// Smallest chunk: the allocator gives smaller blocks back late or never.
+    const BYTES_MIN: u64 = 32 << 10;
 
     /// A plan for the lines of `scale` under `limit_bytes`.
     ///
@@ -213,6 +268,36 @@ mod tests {
             assert!(error.to_string().contains("--query 1,6"), "{error}");
             assert!(GroupPlan::new(scale, error.needed_bytes, threads).is_ok(), "{error}");
             assert!(GroupPlan::new(scale, error.needed_bytes * 9 / 10, threads).is_err());
+        }
+    }
+
+    #[test]
+    fn runs_and_pages_leave_half_of_the_limit() {
+        for (scale, limit_mib, threads) in
+            [(1.0, 64, 2), (1.0, 128, 2), (1.0, 256, 8), (0.01, 8, 1), (100.0, 1024, 2)]
+        {
+            let plan = Plan::new(scale, limit_mib << 20, threads).unwrap();
+            let sort = SortPlan::new(&plan, threads).unwrap();
+            let quarter = usize::try_from(limit_mib << 20).unwrap() / 4;
+            let chunk_bytes = plan.chunk_rows * usize::try_from(ARCHIVED_ROW_BYTES).unwrap();
+            assert!(threads * sort.run_chunks * chunk_bytes <= quarter, "{sort:?} at {scale}");
+            let table_bytes = usize::try_from(plan.table_bytes).unwrap();
+            let runs = table_bytes / chunk_bytes / sort.run_chunks;
+            let page_bytes = sort.page_rows * usize::try_from(ARCHIVED_ROW_BYTES).unwrap();
+            assert!(runs * page_bytes <= quarter, "{sort:?} at {scale}");
+        }
+    }
+
+    #[test]
+    fn a_limit_that_is_too_small_to_sort_says_what_will_do() {
+        for (scale, threads) in [(1.0, 2), (10.0, 4), (1000.0, 1)] {
+            let sort = |limit_bytes| {
+                SortPlan::new(&Plan::new(scale, limit_bytes, threads).unwrap(), threads)
+            };
+            let error = sort(8 << 20).unwrap_err();
+            assert!(error.to_string().contains("too small for --sort"), "{error}");
+            assert!(sort(error.needed_bytes).is_ok(), "{error}");
+            assert!(sort(error.needed_bytes / 4 * 3).is_err(), "{error}");
         }
     }
 }

@@ -1,0 +1,251 @@
+//! Sorting `lineitem` out of core, by ship date, order and line, and the proof that it was: rows in order, and the checksum of all of them as before.
+//!
+//! ```text
+//! runs    a thread holds a few chunks, sorts the places of their rows, and sets the rows in that order as pages      pool.get, pool.reserve, pool.set
+//! merge   the least row among all runs' first pages is the next one; a page goes when its last row is taken          pool.get_owned, pool.set
+//! order   threads look through the sorted chunks: each row, and each chunk's first beside the last of the one before  pool.get
+//! ```
+//! Held at one time are the chunks of one run for each thread, or one page of each run: each a quarter of the limit at most.
+
+use std::{cmp::Reverse, collections::BinaryHeap, vec};
+
+use mempool_codec::Rkyv;
+use mempool_core::{DRef, PinnedOwned};
+
+use super::{
+    fingerprint::{Checksum, row_hash},
+    job::{Chunk, Job},
+    lineitem::{ArchivedLineItem, LineItem, Row},
+    lines::{Lines, set_chunk},
+    plan::SortPlan,
+    reserved::Reserved,
+};
+use crate::{
+    card::{Phase, SortPart},
+    error::CliError,
+};
+
+/// What rows are ordered by. No two rows have the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    ship_date: i32,
+    order_key: i64,
+    line_number: i32,
+}
+
+/// Where a row is among the chunks of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    key: Key,
+    chunk: u32,
+    row: u32,
+}
+
+/// Rows in order, as pages of which one is held at a time.
+type Run = Vec<DRef<Vec<LineItem>>>;
+
+impl From<&ArchivedLineItem> for Key {
+    fn from(line: &ArchivedLineItem) -> Self {
+        Self {
+            ship_date: line.ship_date.to_native(),
+            order_key: line.order_key.to_native(),
+            line_number: line.line_number.to_native(),
+        }
+    }
+}
+
+/// Sorts the table, which is gone then, and looks whether that went well.
+///
+/// # Errors
+/// The pool fails, or the job is stopped.
+pub(crate) fn sort(
+    job: &Job<'_>,
+    lines: Lines,
+    plan: SortPlan,
+) -> Result<(SortPart, [Phase; 3]), CliError> {
+    let Lines { chunks, checksum, .. } = lines;
+    let (runs, made) = make_runs(job, &chunks, plan)?;
+    // The rows are in the runs now, so their places in memory and on disk are free before the merge needs others.
+    drop(chunks);
+    let count = runs.len() as u64;
+    let (sorted, merged) = merge(job, runs, checksum.rows)?;
+    let (found, out_of_order, looked) = look(job, &sorted)?;
+    let part = SortPart {
+        runs: count,
+        rows: found.rows,
+        rows_expected: checksum.rows,
+        out_of_order,
+        checksum: found.to_string(),
+        checksum_expected: checksum.to_string(),
+    };
+    Ok((part, [made, merged, looked]))
+}
+
+/// Makes sorted runs of some chunks each.
+fn make_runs(
+    job: &Job<'_>,
+    chunks: &[Chunk<LineItem>],
+    plan: SortPlan,
+) -> Result<(Vec<Run>, Phase), CliError> {
+    let groups: Vec<_> = chunks.chunks(plan.run_chunks).collect();
+    let running = job.start("sort runs", chunks.iter().map(|chunk| chunk.rows).sum());
+    let made = job.on_threads(groups.len(), |queue| {
+        let mut runs = Vec::new();
+        while let Some(group) = queue.take().and_then(|index| groups.get(index)) {
+            runs.push(make_run(job, group, plan)?);
+            running.add(
+                group.iter().map(|chunk| chunk.rows).sum(),
+                group.iter().map(|chunk| chunk.bytes).sum(),
+            );
+        }
+        Ok(runs)
+    })?;
+    Ok((made.into_iter().flatten().collect(), running.finish()))
+}
+
+fn make_run(job: &Job<'_>, chunks: &[Chunk<LineItem>], plan: SortPlan) -> Result<Run, CliError> {
+    let views = chunks.iter().map(|chunk| job.pool.get(&chunk.reference));
+    let views = views.collect::<Result<Vec<_>, _>>()?;
+    let mut places = Reserved::new(job.pool.reserve(0)?);
+    places.grow(views.iter().map(|view| view.len()).sum())?;
+    for (chunk, view) in (0..).zip(&views) {
+        for (row, line) in (0..).zip(view.iter()) {
+            places.push(Place { key: Key::from(line), chunk, row }, 0)?;
+        }
+    }
+    places.as_mut_slice().sort_unstable();
+    // One page as rows at a time.
+    let _room = job.pool.reserve(plan.page_heap_bytes())?;
+    let line = |place: &Place| views.get(place.chunk as usize)?.get(place.row as usize);
+    let page = |places: &[Place]| {
+        let mut lines = Vec::with_capacity(places.len());
+        lines.extend(places.iter().filter_map(line).map(|line| LineItem::from(Row::from(line))));
+        job.pool.set(lines).map_err(|rejected| rejected.error.into())
+    };
+    places.chunks(plan.page_rows).map(page).collect()
+}
+
+/// A run under way: the page that is held, and those behind it.
+struct Cursor {
+    page: PinnedOwned<Rkyv, Vec<LineItem>>,
+    row: usize,
+    rest: vec::IntoIter<DRef<Vec<LineItem>>>,
+}
+
+impl Cursor {
+    /// At the first row of a run; nothing if it has no page.
+    fn new(job: &Job<'_>, run: Run) -> Result<Option<Self>, CliError> {
+        let mut rest = run.into_iter();
+        let Some(page) = rest.next() else { return Ok(None) };
+        // The guard keeps the page's last reference, so the page goes with it.
+        let page = job.pool.get_owned(&page)?;
+        Ok(Some(Self { page, row: 0, rest }))
+    }
+
+    /// The row that it stands at; pages are never empty.
+    fn line(&self) -> Option<&ArchivedLineItem> {
+        self.page.get(self.row)
+    }
+
+    /// Goes on to the next row, and says whether there is one.
+    fn advance(&mut self, job: &Job<'_>) -> Result<bool, CliError> {
+        self.row += 1;
+        if self.row < self.page.len() {
+            return Ok(true);
+        }
+        let Some(page) = self.rest.next() else { return Ok(false) };
+        self.page = job.pool.get_owned(&page)?;
+        self.row = 0;
+        Ok(true)
+    }
+}
+
+/// Merges all runs into chunks.
+fn merge(
+    job: &Job<'_>,
+    runs: Vec<Run>,
+    rows: u64,
+) -> Result<(Vec<Chunk<LineItem>>, Phase), CliError> {
+    let running = job.start("merge", rows);
+    let _room = job.pool.reserve(job.plan.chunk_heap_bytes())?;
+    let cursors = runs.into_iter().filter_map(|run| Cursor::new(job, run).transpose());
+    let mut cursors = cursors.collect::<Result<Vec<_>, _>>()?;
+    let key = |cursor: &Cursor| cursor.line().map(Key::from);
+    let first = cursors.iter().enumerate().filter_map(|(run, at)| Some(Reverse((key(at)?, run))));
+    let mut least: BinaryHeap<_> = first.collect();
+    let mut sorted = Vec::new();
+    while !least.is_empty() {
+        job.stop.check()?;
+        let mut lines = Vec::with_capacity(job.plan.chunk_rows);
+        while lines.len() < job.plan.chunk_rows {
+            let Some(mut top) = least.peek_mut() else { break };
+            let Reverse((_, run)) = *top;
+            let Some(cursor) = cursors.get_mut(run) else { break };
+            lines.extend(cursor.line().map(|line| LineItem::from(Row::from(line))));
+            match cursor.advance(job)?.then(|| key(cursor)).flatten() {
+                Some(next) => *top = Reverse((next, run)),
+                None => drop(std::collections::binary_heap::PeekMut::pop(top)),
+            }
+        }
+        let chunk = set_chunk(job, lines)?;
+        running.add(chunk.rows, chunk.bytes);
+        sorted.push(chunk);
+    }
+    Ok((sorted, running.finish()))
+}
+
+/// What one thread has seen of the sorted chunks.
+#[derive(Default)]
+struct Seen {
+    checksum: Checksum,
+    out_of_order: u64,
+    /// The first and the last key of each chunk, by its index.
+    ends: Vec<(usize, Key, Key)>,
+}
+
+/// The checksum of all rows, and how many are not behind the one before them.
+fn look(job: &Job<'_>, sorted: &[Chunk<LineItem>]) -> Result<(Checksum, u64, Phase), CliError> {
+    let start = || Ok(Seen::default());
+    let (seen, phase) = job.scan("order", sorted, start, |seen, index, lines| {
+        lines.iter().for_each(|line| seen.checksum.add(row_hash(&Row::from(line))));
+        seen.out_of_order += out_of_order(lines.iter().map(Key::from));
+        if let [first, .., last] | [first @ last] = &lines[..] {
+            seen.ends.push((index, Key::from(first), Key::from(last)));
+        }
+        Ok(())
+    })?;
+    let mut checksum = Checksum::default();
+    seen.iter().for_each(|seen| checksum.merge(seen.checksum));
+    let mut ends: Vec<_> = seen.iter().flat_map(|seen| seen.ends.iter().copied()).collect();
+    ends.sort_unstable();
+    let between = ends
+        .windows(2)
+        .filter(|pair| matches!(pair, [(_, _, last), (_, first, _)] if first <= last));
+    let between = between.count() as u64;
+    let within: u64 = seen.iter().map(|seen| seen.out_of_order).sum();
+    Ok((checksum, within + between, phase))
+}
+
+/// How many keys are not greater than the one before them.
+fn out_of_order(keys: impl Iterator<Item = Key>) -> u64 {
+    let mut last = None;
+    keys.filter(|key| last.replace(*key).is_some_and(|last| last >= *key)).count() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(ship_date: i32, order_key: i64, line_number: i32) -> Key {
+        Key { ship_date, order_key, line_number }
+    }
+
+    #[test]
+    fn keys_go_by_date_then_order_then_line() {
+        let sorted = [key(1, 9, 9), key(2, 1, 9), key(2, 3, 1), key(2, 3, 2), key(3, 0, 0)];
+        assert_eq!(out_of_order(sorted.into_iter()), 0);
+        assert_eq!(out_of_order(sorted.into_iter().rev()), 4);
+        assert_eq!(out_of_order([key(1, 1, 1), key(1, 1, 1)].into_iter()), 1);
+        assert_eq!(out_of_order(std::iter::empty()), 0);
+    }
+}
