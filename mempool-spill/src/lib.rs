@@ -57,6 +57,7 @@ mod saved;
 mod segment;
 mod session;
 mod store;
+mod survey;
 mod views;
 mod writer;
 
@@ -64,5 +65,6 @@ pub use disk::{Disk, RealDisk};
 pub use error::SpillError;
 #[cfg(feature = "testing")]
 pub use faulty::{DiskCall, DiskFault, FaultyDisk};
-pub use session::Swept;
+pub use session::{Swept, sweep_directory};
 pub use store::{SpillOptions, SpillStorage, Verify};
+pub use survey::{SessionReport, SessionState, survey};

@@ -27,7 +27,7 @@ use crate::error::SpillError;
 
 /// The name of the directory that holds all sessions.
 pub(crate) const ROOT: &str = ".mempool";
-const DIRECTORY: OFlags =
+pub(crate) const DIRECTORY: OFlags =
     OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
 /// Another opener may sweep or remove what this one is making; so it tries again.
 const ATTEMPTS: u32 = 100;
@@ -154,13 +154,29 @@ fn leads_to(dir: BorrowedFd<'_>, name: &str, open: BorrowedFd<'_>) -> bool {
     }
 }
 
+/// Removes the sessions of dead processes under `directory`, as opening a store there does, and makes none.
+///
+/// # Errors
+/// When the directory cannot be opened. A directory without sessions is no error.
+pub fn sweep_directory(directory: &Path) -> Result<Swept, SpillError> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    let parent = rustix::fs::open(directory, flags, Mode::empty());
+    let parent = parent.map_err(|e| SpillError::io("open", directory, e))?;
+    let root = match rustix::fs::openat(&parent, ROOT, DIRECTORY, Mode::empty()) {
+        Ok(root) => root,
+        Err(Errno::NOENT) => return Ok(Swept::default()),
+        Err(error) => return Err(SpillError::io("open", &directory.join(ROOT), error)),
+    };
+    let swept = sweep(root.as_fd());
+    // It stays when something is in it.
+    let _ = rustix::fs::unlinkat(&parent, ROOT, AtFlags::REMOVEDIR);
+    Ok(swept)
+}
+
 /// Removes the sessions whose processes are dead.
 fn sweep(root: BorrowedFd<'_>) -> Swept {
     let mut swept = Swept::default();
-    for name in names(root) {
-        if !name.starts_with("s-") && !name.starts_with("new-") {
-            continue;
-        }
+    for name in names(root).into_iter().filter(|name| is_session(name)) {
         let Ok(dir) = rustix::fs::openat(root, &name, DIRECTORY, Mode::empty()) else { continue };
         if rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive).is_err() {
             swept.living += 1;
@@ -176,14 +192,23 @@ fn sweep(root: BorrowedFd<'_>) -> Swept {
     swept
 }
 
-/// Removes the files with names of ours; how many there were.
-fn remove_files(dir: BorrowedFd<'_>) -> u64 {
-    let ours = |name: &String| name.starts_with("seg-") || name.starts_with("load-");
-    let removed = |name: &String| rustix::fs::unlinkat(dir, name, AtFlags::empty()).is_ok();
-    names(dir).iter().filter(|name| ours(name) && removed(name)).count() as u64
+/// Whether a directory of that name is a session, or one that is being made.
+pub(crate) fn is_session(name: &str) -> bool {
+    name.starts_with("s-") || name.starts_with("new-")
 }
 
-fn names(dir: BorrowedFd<'_>) -> Vec<String> {
+/// Whether a file of that name in a session is one of ours.
+pub(crate) fn is_file_of_ours(name: &str) -> bool {
+    name.starts_with("seg-") || name.starts_with("load-")
+}
+
+/// Removes the files with names of ours; how many there were.
+fn remove_files(dir: BorrowedFd<'_>) -> u64 {
+    let removed = |name: &String| rustix::fs::unlinkat(dir, name, AtFlags::empty()).is_ok();
+    names(dir).iter().filter(|name| is_file_of_ours(name) && removed(name)).count() as u64
+}
+
+pub(crate) fn names(dir: BorrowedFd<'_>) -> Vec<String> {
     let Ok(listing) = Dir::read_from(dir) else { return Vec::new() };
     let name = |entry: Result<rustix::fs::DirEntry, Errno>| {
         entry.ok()?.file_name().to_str().ok().map(str::to_owned)
