@@ -4,9 +4,14 @@ use std::{error::Error, io, path::PathBuf};
 
 use mempool_core::ErrorKind;
 
-use crate::{disk::DiskTooSmall, machine::MachineError, stop::Stopped, tpch::plan::LimitTooSmall};
+use mempool_spill::SpillError;
 
-/// Anything that ends the program before there is a proof card.
+use crate::{
+    disk::DiskTooSmall, machine::MachineError, saved::SavedError, stop::Stopped,
+    tpch::plan::LimitTooSmall,
+};
+
+/// Anything that ends the program before there is an answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
     /// The memory limit does not fit the other options.
@@ -29,6 +34,12 @@ pub(crate) enum CliError {
     /// A signal ended the job.
     #[error(transparent)]
     Stopped(#[from] Stopped),
+    /// A saved file is not whole or cannot be read.
+    #[error(transparent)]
+    Saved(#[from] SavedError),
+    /// A directory of sessions cannot be opened.
+    #[error("cannot look for sessions; give the directory that `.mempool` is in")]
+    Sessions(#[from] SpillError),
     /// The pool failed.
     #[error("the job cannot go on: {}", hint(.0))]
     Pool(#[from] mempool_core::Error),
@@ -36,17 +47,18 @@ pub(crate) enum CliError {
     #[error("cannot start a thread; try fewer --threads, or a higher `ulimit -d` and `ulimit -u`")]
     Thread(#[from] io::Error),
     /// Standard output cannot be written.
-    #[error("cannot write the proof card to standard output")]
+    #[error("cannot write to standard output")]
     Output(#[source] io::Error),
-    /// The proof card has no form as JSON.
-    #[error("cannot write the proof card as JSON")]
+    /// An answer has no form as JSON.
+    #[error("cannot write the answer as JSON")]
     Json(#[from] serde_json::Error),
 }
 
 impl CliError {
-    /// 2 for a command line that asks for what cannot be, 3 for a machine that refused, and what a shell says of a signal.
+    /// 1 for a file that is damaged, 2 for a command line that asks for what cannot be, 3 for a machine that refused, and what a shell says of a signal.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
+            Self::Saved(SavedError::Damaged { .. }) => 1,
             Self::Limit(_) => 2,
             Self::Stopped(stopped) => stopped.exit_code,
             _ => 3,

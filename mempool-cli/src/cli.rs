@@ -1,0 +1,210 @@
+//! The command line: what can be asked for, and the texts that explain it. Does nothing.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{size::Size, tpch::Query};
+
+/// Holds more data than memory: a pool with an exact memory limit that spills to disk.
+#[derive(Parser)]
+#[command(name = "mempool", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Hold a table larger than the memory limit, query it, and prove the answers
+    #[command(long_about = TPCH_ABOUT, after_long_help = TPCH_EXAMPLES, after_help = "`mempool tpch --help` has examples.")]
+    Tpch(TpchArgs),
+
+    /// Show the header of a file that `save_to_disk` wrote
+    #[command(long_about = INSPECT_ABOUT, after_long_help = INSPECT_EXAMPLES)]
+    Inspect(InspectArgs),
+
+    /// Read saved files whole, and say which are damaged, where and how
+    #[command(long_about = VERIFY_ABOUT, after_long_help = VERIFY_EXAMPLES)]
+    Verify(VerifyArgs),
+
+    /// Show the sessions in a spill directory, and remove those of dead processes
+    #[command(long_about = GC_ABOUT, after_long_help = GC_EXAMPLES)]
+    Gc(GcArgs),
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 all is as promised; 1 something is not: an answer, a limit, a file; 2 the command line is wrong; 3 the machine refused; \
+130 (or 128 and the number of another signal) it was stopped, and removed its files.
+
+Try: mempool tpch --scale 0.1 --memory-limit 16MiB";
+
+const TPCH_ABOUT: &str = "\
+Hold a table larger than the memory limit, query it, and prove the answers
+
+Generates the table `lineitem` (data derived from TPC-H) chunk by chunk into a pool, which keeps the memory limit by spilling what was used least recently. \
+Then answers the benchmark's queries 1, 6 and 18 from the pool, reads every column of every row once more and compares it with what was set, closes the pool, and \
+prints a proof card: the answers beside the expected ones (at scale 1 the benchmark's own), memory as the pool and as the kernel saw it, what was spilled, \
+how fast each phase was, and that no file is left.";
+
+const TPCH_EXAMPLES: &str = "\
+Examples:
+  A quick one: 600,000 rows, some 80 MiB, with 16 MiB of memory
+    mempool tpch --scale 0.1 --memory-limit 16MiB
+
+  The main one: 6,001,215 rows, some 800 MiB, with 256 MiB of memory, checked against the benchmark's official answers
+    mempool tpch --scale 1 --memory-limit 256MiB
+
+  Half of what this machine or its container has, spilling to a disk of your choice, the card as JSON
+    mempool tpch --scale 10 --memory-limit auto --disk /mnt/fast --json > card.json
+
+  The kernel as a second judge: anonymous memory beyond 320 MiB is refused
+    bash -c 'ulimit -d $((320 * 1024)); mempool tpch --scale 1 --memory-limit 256MiB'
+
+Exit codes: 0 all is as promised; 1 an answer differs, a limit was passed or a file was left; 2 the command line is wrong; 3 the machine refused; \
+130 (or 128 and the number of another signal) it was stopped, and removed its files.";
+
+#[derive(Args)]
+pub(crate) struct TpchArgs {
+    /// Size of the table: 1 is 6,001,215 rows, 0.1 a tenth of it
+    #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = parse_scale, allow_negative_numbers = true)]
+    pub(crate) scale: f64,
+
+    /// Queries to run: 1 (pricing summary), 6 (revenue change), 18 (large orders: 1.5 million groups at scale 1)
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,6,18", value_parser = parse_query)]
+    pub(crate) query: Vec<Query>,
+
+    /// Also sort the table by ship date and order key, out of core, and prove its order and its checksum
+    #[arg(long)]
+    pub(crate) sort: bool,
+
+    /// Memory that the pool may use: 256MiB, 75% (of the machine or the container) or auto (half)
+    #[arg(long, value_name = "SIZE", default_value = "256MiB")]
+    pub(crate) memory_limit: Size,
+
+    /// Directory to spill to; a folder `.mempool` is made in it. Should be on a disk, not on tmpfs
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) disk: PathBuf,
+
+    /// Threads that generate and query [default: as many as the machine has]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), allow_negative_numbers = true)]
+    pub(crate) threads: Option<u16>,
+
+    /// Print the proof card as JSON on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const INSPECT_ABOUT: &str = "\
+Show the header of a file that `save_to_disk` wrote
+
+Prints what stands before the value: codec, type tag, lengths, which value of which pool it was, the checksum of the content, and where each section lies. The \
+header's own checksum and the length of the file are checked; the content is not read, so a file of any size is shown at once. `mempool verify` reads it.";
+
+const INSPECT_EXAMPLES: &str = "\
+Examples:
+  mempool inspect results.frame
+  mempool inspect results.frame --json | jq .codec
+
+Exit codes: 0 the header is whole; 1 the file is damaged or no frame; 3 it cannot be read.";
+
+#[derive(Args)]
+pub(crate) struct InspectArgs {
+    /// The file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// Print it as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const VERIFY_ABOUT: &str = "\
+Read saved files whole, and say which are damaged, where and how
+
+Checks magic, version, header checksum, all lengths and offsets, the length of the file, and the checksum of each byte behind the header. One line a file, whatever \
+is wrong with the others. Whether the bytes are a valid value of a type is for the program that has the type; `pool.get_file` checks that, too.";
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  mempool verify results.frame
+  mempool verify backup/*.frame && echo all whole
+
+Exit codes: 0 all are whole; 1 at least one is damaged; 3 at least one cannot be read.";
+
+#[derive(Args)]
+pub(crate) struct VerifyArgs {
+    /// The files
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Print a list as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const GC_ABOUT: &str = "\
+Show the sessions in a spill directory, and remove those of dead processes
+
+Each open pool has a session: a directory under DIR/.mempool, which its process holds locked as long as it lives. One that can be locked belongs to nobody any more, \
+whatever process has its number today. A session that is locked is never touched, and files that are not ours are never removed. Opening a pool on DIR sweeps the same way; \
+this command is for a directory that no pool is opened on again, and for looking.";
+
+const GC_EXAMPLES: &str = "\
+Examples:
+  What is there, and what would go
+    mempool gc --dry-run /mnt/fast
+
+  Remove it
+    mempool gc /mnt/fast
+
+Exit codes: 0 what was dead is gone; 1 something of it could not be removed; 3 the directory cannot be opened.";
+
+#[derive(Args)]
+pub(crate) struct GcArgs {
+    /// The directory that was given to the pool (or to --disk): the one that `.mempool` is in
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: PathBuf,
+
+    /// Remove nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Print it as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Scales that the generator can make and this program can count.
+fn parse_scale(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(scale) if (0.001..=10_000.0).contains(&scale) => Ok(scale),
+        Ok(_) => Err("the scale goes from 0.001 (6,000 rows) to 10000; try 0.1".into()),
+        Err(_) => Err("the scale is a number such as 0.1 or 1".into()),
+    }
+}
+
+/// A query by its number.
+fn parse_query(text: &str) -> Result<Query, String> {
+    let found = Query::ALL.into_iter().find(|query| query.number().to_string() == text);
+    found.ok_or_else(|| "the queries are 1, 6 and 18; several are written as 1,18".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn scales_out_of_range_are_refused() {
+        assert_eq!(parse_scale("0.1"), Ok(0.1));
+        for text in ["0", "-1", "NaN", "inf", "20000", "one"] {
+            assert!(parse_scale(text).is_err(), "{text}");
+        }
+    }
+}

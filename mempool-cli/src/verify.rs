@@ -1,0 +1,118 @@
+//! `mempool verify`: whether saved files are whole, each byte of them.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+
+use crate::{
+    saved::{SavedError, SavedFile},
+    size::Bytes,
+};
+
+/// What was found, in the order in which the files were given.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Report {
+    files: Vec<Checked>,
+}
+
+/// One file.
+#[derive(Debug, Serialize)]
+struct Checked {
+    path: PathBuf,
+    passed: bool,
+    frame_bytes: Option<u64>,
+    /// File, offset and cause.
+    error: Option<String>,
+    /// Whether the file could not even be read.
+    unreadable: bool,
+}
+
+impl Report {
+    /// Reads all files, whatever is wrong with one of them.
+    pub(crate) fn of(paths: &[PathBuf]) -> Self {
+        let check = |path: &PathBuf| {
+            Checked::new(path, SavedFile::open(path).and_then(SavedFile::check_content))
+        };
+        Self { files: paths.iter().map(check).collect() }
+    }
+
+    /// 0 if all are whole, 1 if one is damaged, 3 if one cannot be read.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match (self.files.iter().any(|file| file.unreadable), self.damaged()) {
+            (true, _) => 3,
+            (false, 0) => 0,
+            (false, _) => 1,
+        }
+    }
+
+    fn damaged(&self) -> usize {
+        self.files.iter().filter(|file| !file.passed).count()
+    }
+}
+
+impl Checked {
+    fn new(path: &Path, found: Result<mempool_core::Header, SavedError>) -> Self {
+        let (frame_bytes, error) = match found {
+            Ok(header) => (Some(header.frame_bytes), None),
+            Err(error) => (None, Some(error)),
+        };
+        let unreadable =
+            matches!(&error, Some(SavedError::Read { .. } | SavedError::NotRegular { .. }));
+        let text = error.map(|error| match &error {
+            SavedError::Read { source, .. } => format!("{error}: {source}"),
+            _ => error.to_string(),
+        });
+        Self { path: path.into(), passed: text.is_none(), frame_bytes, error: text, unreadable }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for file in &self.files {
+            match (&file.error, file.frame_bytes) {
+                (Some(error), _) => writeln!(f, "FAILED  {error}")?,
+                (None, bytes) => {
+                    let bytes = Bytes(bytes.unwrap_or(0));
+                    writeln!(f, "ok      {}: {bytes}", file.path.display())?;
+                }
+            }
+        }
+        write!(f, "{} whole, {} not", self.files.len() - self.damaged(), self.damaged())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::{saved::tests::saved, scratch::Scratch};
+
+    #[test]
+    fn each_file_is_judged_by_itself() {
+        let scratch = Scratch::new();
+        let whole = saved(&scratch);
+        let damaged = scratch.path().join("damaged");
+        fs::write(&damaged, fs::read(&whole).unwrap().split_last().unwrap().1).unwrap();
+        let missing = scratch.path().join("missing");
+        let report = |paths: &[&PathBuf]| {
+            let paths: Vec<_> = paths.iter().map(|path| (*path).clone()).collect();
+            Report::of(&paths)
+        };
+        assert_eq!(report(&[&whole]).exit_code(), 0);
+        let both = report(&[&damaged, &whole]);
+        assert_eq!(both.exit_code(), 1);
+        let text = both.to_string();
+        assert!(text.starts_with(&format!("FAILED  {} at offset", damaged.display())), "{text}");
+        assert!(text.ends_with("1 whole, 1 not"), "{text}");
+        let all = report(&[&damaged, &missing, &whole]);
+        assert_eq!(all.exit_code(), 3);
+        assert!(all.to_string().contains("No such file"), "{all}");
+        let json = serde_json::to_value(&all).unwrap();
+        assert_eq!((&json[0]["passed"], &json[2]["passed"]), (&false.into(), &true.into()));
+    }
+}

@@ -1,0 +1,95 @@
+//! The commands that look at files: `inspect`, `verify` and `gc`, as a user runs them.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{self, Command, Output},
+};
+
+/// A frame that version 1 of the format wrote, kept for ever.
+const GOLDEN: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../mempool-spill/tests/golden/version-1.frame");
+
+fn mempool(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_mempool")).args(arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A new directory; each test has its own name.
+fn directory(name: &str) -> PathBuf {
+    let path =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("mempool-{name}-{}", process::id()));
+    fs::create_dir(&path).unwrap();
+    path
+}
+
+#[test]
+fn a_golden_file_is_inspected_and_verified() {
+    let output = mempool(&["inspect", GOLDEN]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stdout(&output).contains("format version 1"), "{}", stdout(&output));
+    let json = mempool(&["inspect", GOLDEN, "--json"]);
+    let header: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(header["frame_bytes"], fs::metadata(GOLDEN).unwrap().len());
+    let output = mempool(&["verify", GOLDEN]);
+    assert!(output.status.success(), "{}", stdout(&output));
+    assert!(stdout(&output).ends_with("1 whole, 0 not\n"), "{}", stdout(&output));
+}
+
+#[test]
+fn damage_is_found_where_it_is() {
+    let directory = directory("damage");
+    let path = directory.join("damaged.frame");
+    let name = path.to_str().unwrap();
+    let mut bytes = fs::read(GOLDEN).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    // The header is whole; the content is not.
+    assert!(mempool(&["inspect", name]).status.success());
+    let output = mempool(&["verify", GOLDEN, name]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stdout(&output).contains(&format!("FAILED  {name} at offset")), "{}", stdout(&output));
+    bytes[20] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let output = mempool(&["inspect", name]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("at offset 120: header checksum"), "{}", stderr(&output));
+    assert_eq!(mempool(&["verify", "/no/such/file", GOLDEN]).status.code(), Some(3));
+    assert_eq!(mempool(&["inspect", "/"]).status.code(), Some(3));
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn dead_sessions_are_shown_and_then_removed() {
+    let directory = directory("gc");
+    let dead = directory.join(".mempool/s-4000000000-ab");
+    fs::create_dir_all(&dead).unwrap();
+    fs::write(dead.join("seg-1"), vec![1; 100_000]).unwrap();
+    let name = directory.to_str().unwrap();
+    let output = mempool(&["gc", "--dry-run", name]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stdout(&output).contains("would go: nobody holds its lock"), "{}", stdout(&output));
+    assert!(dead.is_dir());
+    let output = mempool(&["gc", "--json", name]);
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&found["sessions"][0]["gone"], output.status.code()), (&true.into(), Some(0)));
+    assert!(!directory.join(".mempool").exists());
+    assert!(stdout(&mempool(&["gc", name])).ends_with("no sessions\n"));
+    let output = mempool(&["gc", "/no/such/directory"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(
+        stderr(&output).contains("give the directory that `.mempool` is in"),
+        "{}",
+        stderr(&output)
+    );
+    fs::remove_dir_all(directory).unwrap();
+}
