@@ -1,8 +1,8 @@
 //! The command line: what can be asked for, and the texts that explain it. Does nothing.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, thread};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, builder::BoolishValueParser};
 
 use crate::{size::Size, tpch::Query};
 
@@ -19,6 +19,10 @@ pub(crate) enum Command {
     /// Hold a table larger than the memory limit, query it, and prove the answers
     #[command(long_about = TPCH_ABOUT, after_long_help = TPCH_EXAMPLES, after_help = "`mempool tpch --help` has examples.")]
     Tpch(TpchArgs),
+
+    /// Show the settings of `mempool tpch`, and with --explain where each comes from
+    #[command(long_about = CONFIG_ABOUT, after_long_help = CONFIG_EXAMPLES)]
+    Config(ConfigArgs),
 
     /// Show the header of a file that `save_to_disk` wrote
     #[command(long_about = INSPECT_ABOUT, after_long_help = INSPECT_EXAMPLES)]
@@ -64,35 +68,78 @@ Examples:
 Exit codes: 0 all is as promised; 1 an answer differs, a limit was passed or a file was left; 2 the command line is wrong; 3 the machine refused; \
 130 (or 128 and the number of another signal) it was stopped, and removed its files.";
 
+/// The settings: each has its flag, its variable and its default here and nowhere else. `mempool config` reads this table as the commands do.
 #[derive(Args)]
 pub(crate) struct TpchArgs {
     /// Size of the table: 1 is 6,001,215 rows, 0.1 a tenth of it
-    #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = parse_scale, allow_negative_numbers = true)]
+    #[arg(long, env = "MEMPOOL_SCALE", value_name = "FACTOR", default_value = "1", value_parser = parse_scale, allow_negative_numbers = true)]
     pub(crate) scale: f64,
 
     /// Queries to run: 1 (pricing summary), 6 (revenue change), 18 (large orders: 1.5 million groups at scale 1)
-    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,6,18", value_parser = parse_query)]
+    #[arg(long, env = "MEMPOOL_QUERY", value_name = "N", value_delimiter = ',', default_value = "1,6,18", value_parser = parse_query)]
     pub(crate) query: Vec<Query>,
 
     /// Also sort the table by ship date and order key, out of core, and prove its order and its checksum
-    #[arg(long)]
+    #[arg(long, env = "MEMPOOL_SORT", value_parser = BoolishValueParser::new())]
     pub(crate) sort: bool,
 
     /// Memory that the pool may use: 256MiB, 75% (of the machine or the container) or auto (half)
-    #[arg(long, value_name = "SIZE", default_value = "256MiB")]
+    #[arg(long, env = "MEMPOOL_MEMORY_LIMIT", value_name = "SIZE", default_value = "256MiB")]
     pub(crate) memory_limit: Size,
 
     /// Directory to spill to; a folder `.mempool` is made in it. Should be on a disk, not on tmpfs
-    #[arg(long, value_name = "DIR", default_value = ".")]
+    #[arg(long, env = "MEMPOOL_DISK", value_name = "DIR", default_value = ".")]
     pub(crate) disk: PathBuf,
 
-    /// Threads that generate and query [default: as many as the machine has]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), allow_negative_numbers = true)]
-    pub(crate) threads: Option<u16>,
+    /// Threads that generate and query, 1 to 1024, or auto (as many as the machine has)
+    #[arg(long, env = "MEMPOOL_THREADS", value_name = "N", default_value = "auto", value_parser = parse_threads, allow_negative_numbers = true)]
+    pub(crate) threads: Threads,
 
-    /// Print the proof card as JSON on standard output
-    #[arg(long)]
+    /// Print the answer as JSON on standard output
+    #[arg(long, env = "MEMPOOL_JSON", value_parser = BoolishValueParser::new())]
     pub(crate) json: bool,
+}
+
+/// How many threads were asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Threads {
+    Auto,
+    Count(u16),
+}
+
+impl Threads {
+    /// The number, at least 1.
+    pub(crate) fn count(self) -> usize {
+        match self {
+            Self::Count(count) => count.into(),
+            // A machine that does not say gets one thread, which is never wrong.
+            Self::Auto => thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+}
+
+const CONFIG_ABOUT: &str = "\
+Show the settings of `mempool tpch`, and with --explain where each comes from
+
+A setting is taken from its flag, else from its variable, else it is the default. The flags are those of `mempool tpch`, so that the same line with `config` in \
+place of `tpch` shows what would be used. Without --explain each is printed as a line for the environment.";
+
+const CONFIG_EXAMPLES: &str = "\
+Examples:
+  Where does each setting come from, and what does it mean on this machine?
+    mempool config --explain
+
+  What would this line use?
+    MEMPOOL_DISK=/mnt/fast mempool config --explain --memory-limit auto";
+
+#[derive(Args)]
+pub(crate) struct ConfigArgs {
+    /// Show where each setting comes from, what else it could be, and what it means here
+    #[arg(long)]
+    pub(crate) explain: bool,
+
+    #[command(flatten)]
+    pub(crate) settings: TpchArgs,
 }
 
 const INSPECT_ABOUT: &str = "\
@@ -181,6 +228,17 @@ fn parse_scale(text: &str) -> Result<f64, String> {
         Ok(scale) if (0.001..=10_000.0).contains(&scale) => Ok(scale),
         Ok(_) => Err("the scale goes from 0.001 (6,000 rows) to 10000; try 0.1".into()),
         Err(_) => Err("the scale is a number such as 0.1 or 1".into()),
+    }
+}
+
+/// A number of threads, or `auto`.
+fn parse_threads(text: &str) -> Result<Threads, String> {
+    if text == "auto" {
+        return Ok(Threads::Auto);
+    }
+    match text.parse::<u16>() {
+        Ok(count @ 1..=1024) => Ok(Threads::Count(count)),
+        _ => Err("threads go from 1 to 1024; auto is as many as the machine has".into()),
     }
 }
 

@@ -105,7 +105,7 @@ impl SpillPlace {
 ///
 /// # Errors
 /// `path` does not exist or may not be looked at.
-fn file_system(path: &Path) -> io::Result<String> {
+pub(crate) fn file_system(path: &Path) -> io::Result<String> {
     // The type differs between architectures; the numbers are all 32 bits wide.
     let magic = u64::try_from(statfs(path)?.f_type).unwrap_or(0) & 0xFFFF_FFFF;
     let known = KINDS.iter().find(|(number, _)| *number == magic);

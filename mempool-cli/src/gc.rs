@@ -121,7 +121,8 @@ impl fmt::Display for Collection {
         if self.sessions.is_empty() {
             return write!(f, "{}: no sessions", self.directory);
         }
-        writeln!(f, "{}: {} entries in .mempool\n", self.directory, self.sessions.len())?;
+        let entries = if self.sessions.len() == 1 { "entry" } else { "entries" };
+        writeln!(f, "{}: {} {entries} in .mempool\n", self.directory, self.sessions.len())?;
         for session in &self.sessions {
             let (files, bytes) = (HumanCount(session.files), Bytes(session.disk_bytes));
             let fate = session.fate(self.dry_run);

@@ -14,18 +14,19 @@ mod progress;
 mod saved;
 #[cfg(test)]
 mod scratch;
+mod settings;
 mod size;
 mod stop;
 mod tpch;
 mod verify;
 mod workers;
 
-use std::{collections::BTreeSet, process::ExitCode, thread};
+use std::{collections::BTreeSet, process::ExitCode};
 
-use clap::Parser;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use card::PROCESS_ALLOWANCE_BYTES;
-use cli::{Cli, Command, GcArgs, InspectArgs, TpchArgs, VerifyArgs};
+use cli::{Cli, Command, ConfigArgs, GcArgs, InspectArgs, TpchArgs, VerifyArgs};
 use error::CliError;
 use gc::Collection;
 use inspect::Inspection;
@@ -33,12 +34,22 @@ use machine::Machine;
 use output::print;
 use progress::{Progress, line};
 use saved::SavedFile;
+use settings::Settings;
 use size::Bytes;
 use stop::Stop;
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let parsed = Cli::command().try_get_matches().and_then(|matches| {
+        let cli = Cli::from_arg_matches(&matches)?;
+        Ok((matches, cli))
+    });
+    let (matches, cli) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => return refuse(&error),
+    };
+    let done = match cli.command {
         Command::Tpch(args) => tpch(&args),
+        Command::Config(args) => config(&matches, &args),
         Command::Inspect(args) => inspect(&args),
         Command::Verify(args) => verify(&args),
         Command::Gc(args) => gc(&args),
@@ -50,6 +61,16 @@ fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
+/// Says what is wrong with the command line, or shows the help that it asked for.
+fn refuse(error: &clap::Error) -> ExitCode {
+    // A reader that has gone needs no help.
+    let _ = error.print();
+    if let Some(variable) = settings::refused_variable(error) {
+        line(&format!("note: the value comes from the environment: {variable}"));
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
 fn tpch(args: &TpchArgs) -> Result<u8, CliError> {
     let options = tpch::Options {
         scale: args.scale,
@@ -59,7 +80,7 @@ fn tpch(args: &TpchArgs) -> Result<u8, CliError> {
             .memory_limit
             .resolve(|| Machine::this().memory().map(|memory| memory.bytes))?,
         disk: args.disk.clone(),
-        threads: args.threads.map_or_else(all_threads, usize::from),
+        threads: args.threads.count(),
     };
     if let Err(error) = allocator::fix_threshold() {
         line(&format!(
@@ -72,6 +93,18 @@ fn tpch(args: &TpchArgs) -> Result<u8, CliError> {
     let text = if args.json { card.json()? } else { card.to_string() };
     print(&text)?;
     Ok(u8::from(!card.failures().is_empty()))
+}
+
+fn config(matches: &ArgMatches, args: &ConfigArgs) -> Result<u8, CliError> {
+    // The command that was parsed is there; should clap say otherwise, all is a default.
+    let none = ArgMatches::default();
+    let matches = matches.subcommand().map_or(&none, |(_, matches)| matches);
+    let settings = Settings::of(matches, &args.settings);
+    match args.explain || args.settings.json {
+        true => output::either(&settings, args.settings.json)?,
+        false => print(&settings.lines())?,
+    }
+    Ok(0)
 }
 
 fn inspect(args: &InspectArgs) -> Result<u8, CliError> {
@@ -106,9 +139,4 @@ fn warn_of_refusals(limit_bytes: u64) {
             Bytes(memory.bytes)
         ));
     }
-}
-
-fn all_threads() -> usize {
-    // A machine that does not say gets one thread, which is never wrong.
-    thread::available_parallelism().map_or(1, usize::from)
 }

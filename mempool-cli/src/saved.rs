@@ -158,11 +158,11 @@ pub(crate) mod tests {
     use super::*;
     use crate::scratch::Scratch;
 
-    /// A saved file of some 2 KiB.
+    /// A saved file of some hundred bytes.
     pub(crate) fn saved(scratch: &Scratch) -> PathBuf {
         let storage = SpillOptions::new(scratch.path()).open().unwrap();
         let pool = PoolOptions::new().memory_limit(1 << 20).store(storage).open(Rkyv::new());
-        let value: Vec<u32> = (0..500).collect();
+        let value: Vec<u32> = (0..50).collect();
         let path = scratch.path().join("value.frame");
         pool.save_to_disk(&pool.set(value).unwrap(), &path).unwrap();
         path

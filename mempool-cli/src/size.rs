@@ -18,6 +18,9 @@ pub(crate) enum Size {
 }
 
 impl Size {
+    /// The share that `auto` is.
+    pub(crate) const AUTO_PERCENT: u8 = 50;
+
     /// The size in bytes; `memory_bytes` is asked for what the program may use, and only if the size is a share of it.
     ///
     /// # Errors
@@ -29,7 +32,7 @@ impl Size {
         let percent = match self {
             Self::Bytes(bytes) => return Ok(bytes),
             Self::Percent(percent) => percent,
-            Self::Auto => 50,
+            Self::Auto => Self::AUTO_PERCENT,
         };
         // Divided first: a share of a size close to u64::MAX must not overflow, and less than 100 bytes do not matter.
         Ok(memory_bytes()? / 100 * u64::from(percent))

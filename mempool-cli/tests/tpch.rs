@@ -153,8 +153,8 @@ fn bad_flags_are_refused_with_a_way_out() {
         (&["--memory-limit", "0MiB"], "such as 256MiB"),
         (&["--scale", "zero"], "a number such as 0.1"),
         (&["--scale", "-1"], "the scale goes from 0.001"),
-        (&["--threads", "0"], "1..=1024"),
-        (&["--threads", "-2"], "1..=1024"),
+        (&["--threads", "0"], "threads go from 1 to 1024"),
+        (&["--threads", "-2"], "threads go from 1 to 1024"),
         (&["--memory-limit", "1MiB", "--threads", "2"], "give at least --memory-limit 1537KiB"),
         (&["--memory", "1MiB"], "--memory-limit"),
     ] {
@@ -249,6 +249,32 @@ fn a_reader_that_leaves_early_is_no_failure() {
     let output = job.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(!stderr(&output).contains("error"), "{}", stderr(&output));
+}
+
+/// The program with one variable set and all others of ours unset.
+fn mempool_with(variable: (&str, &str), arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mempool"));
+    command.args(arguments).env(variable.0, variable.1).output().unwrap()
+}
+
+#[test]
+fn a_setting_may_come_from_the_environment() {
+    let variable = ("MEMPOOL_MEMORY_LIMIT", "300MiB");
+    let explained = stdout(&mempool_with(variable, &["config", "--explain"]));
+    let row = explained.lines().find(|line| line.starts_with("--memory-limit")).unwrap();
+    assert!(row.contains("300MiB") && row.contains("environment"), "{explained}");
+    let output = mempool_with(variable, &["config", "--memory-limit", "2MiB"]);
+    assert!(stdout(&output).contains("MEMPOOL_MEMORY_LIMIT=2MiB\n"), "{}", stdout(&output));
+    // The job itself reads the same table.
+    let output = mempool_with(("MEMPOOL_MEMORY_LIMIT", "1MiB"), &["tpch"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("a memory limit of 1.0 MiB"), "{}", stderr(&output));
+    let output = mempool_with(("MEMPOOL_MEMORY_LIMIT", "512m"), &["tpch"]);
+    assert_eq!(output.status.code(), Some(2));
+    let note = "note: the value comes from the environment: MEMPOOL_MEMORY_LIMIT=512m";
+    assert!(stderr(&output).contains(note), "{}", stderr(&output));
+    let output = mempool_with(("MEMPOOL_MEMORY_LIMITS", "1MiB"), &["config", "--explain"]);
+    assert!(stdout(&output).contains("MEMPOOL_MEMORY_LIMITS is set"), "{}", stdout(&output));
 }
 
 #[test]
