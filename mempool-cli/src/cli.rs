@@ -3,6 +3,7 @@
 use std::{path::PathBuf, thread};
 
 use clap::{Args, Parser, Subcommand, builder::BoolishValueParser};
+use clap_complete::Shell;
 
 use crate::{size::Size, tpch::Query};
 
@@ -35,6 +36,14 @@ pub(crate) enum Command {
     /// Show the sessions in a spill directory, and remove those of dead processes
     #[command(long_about = GC_ABOUT, after_long_help = GC_EXAMPLES)]
     Gc(GcArgs),
+
+    /// Print completions for a shell
+    #[command(after_long_help = COMPLETIONS_EXAMPLES)]
+    Completions(CompletionsArgs),
+
+    /// Print the manual page, or write the pages of all commands
+    #[command(after_long_help = MAN_EXAMPLES)]
+    Man(ManArgs),
 }
 
 const EXIT_CODES: &str = "\
@@ -220,6 +229,31 @@ pub(crate) struct GcArgs {
     /// Print it as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  mempool completions bash > ~/.local/share/bash-completion/completions/mempool
+  mempool completions zsh > \"${fpath[1]}/_mempool\"
+  mempool completions fish > ~/.config/fish/completions/mempool.fish";
+
+#[derive(Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: Shell,
+}
+
+const MAN_EXAMPLES: &str = "\
+Examples:
+  mempool man | man -l -
+  mempool man --out ~/.local/share/man/man1";
+
+#[derive(Args)]
+pub(crate) struct ManArgs {
+    /// Write a page for each command to this directory, which must exist
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 /// Scales that the generator can make and this program can count.

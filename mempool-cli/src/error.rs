@@ -49,6 +49,14 @@ pub(crate) enum CliError {
     /// Standard output cannot be written.
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
+    /// The manual pages cannot be written.
+    #[error("cannot write manual pages to {}; give a directory that exists with --out DIR", path.display())]
+    Pages {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// An answer has no form as JSON.
     #[error("cannot write the answer as JSON")]
     Json(#[from] serde_json::Error),

@@ -8,6 +8,7 @@ mod error;
 mod gc;
 mod inspect;
 mod machine;
+mod manual;
 mod memory;
 mod output;
 mod progress;
@@ -26,7 +27,7 @@ use std::{collections::BTreeSet, process::ExitCode};
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use card::PROCESS_ALLOWANCE_BYTES;
-use cli::{Cli, Command, ConfigArgs, GcArgs, InspectArgs, TpchArgs, VerifyArgs};
+use cli::{Cli, Command, ConfigArgs, GcArgs, InspectArgs, ManArgs, TpchArgs, VerifyArgs};
 use error::CliError;
 use gc::Collection;
 use inspect::Inspection;
@@ -53,6 +54,8 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect(&args),
         Command::Verify(args) => verify(&args),
         Command::Gc(args) => gc(&args),
+        Command::Completions(args) => print(&manual::completions(args.shell)).map(|()| 0),
+        Command::Man(args) => man(&args),
     };
     let code = done.unwrap_or_else(|error| {
         line(&error.report());
@@ -124,6 +127,15 @@ fn gc(args: &GcArgs) -> Result<u8, CliError> {
     let collection = Collection::of(&args.directory, args.dry_run)?;
     output::either(&collection, args.json)?;
     Ok(u8::from(!collection.is_clean()))
+}
+
+fn man(args: &ManArgs) -> Result<u8, CliError> {
+    match &args.out {
+        None => print(&manual::page().map_err(CliError::Output)?)?,
+        Some(directory) => manual::pages(directory)
+            .map_err(|source| CliError::Pages { path: directory.clone(), source })?,
+    }
+    Ok(0)
 }
 
 /// Says beforehand that the system may refuse memory which the limit allows: then the program ends where it stands.
