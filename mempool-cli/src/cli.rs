@@ -56,8 +56,8 @@ const TPCH_ABOUT: &str = "\
 Hold a table larger than the memory limit, query it, and prove the answers
 
 Generates the table `lineitem` (data derived from TPC-H) chunk by chunk into a pool, which keeps the memory limit by spilling what was used least recently. \
-Then answers the benchmark's queries 1, 6 and 18 from the pool, reads every column of every row once more and compares it with what was set, closes the pool, and \
-prints a proof card: the answers beside the expected ones (at scale 1 the benchmark's own), memory as the pool and as the kernel saw it, what was spilled, \
+Then answers the benchmark's queries 1, 6 and 18 from the pool, reads every column of every row once more and compares it with what was set, sorts the table if \
+it is asked to, closes the pool, and prints a proof card: the answers beside the expected ones (at scale 1 the benchmark's own), memory as the pool and as the kernel saw it, what was spilled, \
 how fast each phase was, and that no file is left.";
 
 const TPCH_EXAMPLES: &str = "\
@@ -70,6 +70,9 @@ Examples:
 
   Half of what this machine or its container has, spilling to a disk of your choice, the card as JSON
     mempool tpch --scale 10 --memory-limit auto --disk /mnt/fast --json > card.json
+
+  Large groups and a sort in little memory: the hash tables and the merge, too, are inside the limit
+    mempool tpch --query 18 --sort --memory-limit 64MiB
 
   The kernel as a second judge: anonymous memory beyond 320 MiB is refused
     bash -c 'ulimit -d $((320 * 1024)); mempool tpch --scale 1 --memory-limit 256MiB'

@@ -95,10 +95,13 @@ impl CliError {
 fn hint(error: &mempool_core::Error) -> &'static str {
     match error.kind() {
         ErrorKind::Limit if is_about_the_disk(error) => {
-            "the disk is full; free some space, or give another --disk DIR or a higher --memory-limit"
+            "the disk is full, or `ulimit -f` is reached; free some space, or give another --disk DIR or a higher --memory-limit"
         }
         ErrorKind::Limit => {
             "its memory limit leaves no room; give a higher --memory-limit or fewer --threads"
+        }
+        ErrorKind::Environment if matches!(error, mempool_core::Error::Allocation { .. }) => {
+            "the system refused memory; give a lower --memory-limit, or raise `ulimit -d` and `ulimit -v`"
         }
         ErrorKind::Environment => {
             "the system refused; see whether the disk is well, or give another --disk DIR"
@@ -142,7 +145,19 @@ mod tests {
             io::Error::from_raw_os_error(28),
         );
         let report = CliError::Pool(cause.into()).report();
-        assert!(report.contains("the disk is full; free some space"), "{report}");
+        assert!(
+            report.contains("the disk is full, or `ulimit -f` is reached; free some space"),
+            "{report}"
+        );
         assert_eq!(report.matches("No space left").count(), 1, "{report}");
+    }
+
+    #[test]
+    fn memory_that_is_refused_is_no_matter_of_the_disk() {
+        let report = CliError::Pool(mempool_core::Error::Allocation { bytes: 5 }).report();
+        assert!(
+            report.contains("give a lower --memory-limit") && !report.contains("disk"),
+            "{report}"
+        );
     }
 }

@@ -224,14 +224,14 @@ impl Tables {
             while let Some(part) = queue.take() {
                 let mut rows = source.orders(part, job.plan.parts).peekable();
                 while rows.peek().is_some() {
-                    let rows: Vec<_> = rows.by_ref().take(job.plan.chunk_rows).collect();
+                    let rows = take_chunk(job, &mut rows);
                     let bytes = (rows.len() * size_of::<Archived<Order>>()) as u64;
                     running.add(rows.len() as u64, bytes);
                     orders.push(set(job, rows, bytes)?);
                 }
                 let mut rows = source.customers(part, job.plan.parts).peekable();
                 while rows.peek().is_some() {
-                    let rows: Vec<_> = rows.by_ref().take(job.plan.chunk_rows).collect();
+                    let rows = take_chunk(job, &mut rows);
                     let names = rows.iter().map(|customer| customer.name.len()).sum::<usize>();
                     let bytes = (rows.len() * size_of::<Archived<Customer>>() + names) as u64;
                     running.add(rows.len() as u64, bytes);
@@ -267,6 +267,13 @@ impl Tables {
         let rows = append_all(job, parts)?;
         Ok((LargeOrders::sorted(rows), [orders, customers]))
     }
+}
+
+/// The next rows, as many as a chunk has. The vector does not grow, so that it takes what was reserved for it and no more.
+fn take_chunk<R>(job: &Job<'_>, rows: &mut impl Iterator<Item = R>) -> Vec<R> {
+    let mut chunk = Vec::with_capacity(job.plan.chunk_rows);
+    chunk.extend(rows.take(job.plan.chunk_rows));
+    chunk
 }
 
 /// Sets a chunk of rows.
