@@ -38,7 +38,9 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Saved(#[from] SavedError),
     /// A directory of sessions cannot be opened.
-    #[error("cannot look for sessions; give the directory that `.mempool` is in")]
+    #[error(
+        "cannot look for sessions; give the directory that `.mempool` is in, and that you may read"
+    )]
     Sessions(#[from] SpillError),
     /// The pool failed.
     #[error("the job cannot go on: {}", hint(.0))]

@@ -129,10 +129,18 @@ impl fmt::Display for Collection {
             writeln!(f, "  {:<8} {} of {}", session.state, session.name, session.owner())?;
             writeln!(f, "           {files} files, {bytes}; {fate}: {}", session.why)?;
         }
-        let going = || self.sessions.iter().filter(|session| session.goes);
-        let bytes = Bytes(going().map(|session| session.disk_bytes).sum());
-        let would = if self.dry_run { "would be" } else { "were" };
-        write!(f, "\n{} dead, {bytes} of which {would} freed", going().count())
+        let going: Vec<_> = self.sessions.iter().filter(|session| session.goes).collect();
+        let bytes = Bytes(going.iter().map(|session| session.disk_bytes).sum());
+        let count = match going.len() {
+            0 => return write!(f, "\nnothing to remove"),
+            1 => "1 dead session".to_owned(),
+            count => format!("{count} dead sessions"),
+        };
+        match (self.dry_run, self.is_clean()) {
+            (true, _) => write!(f, "\n{count}, {bytes}; without --dry-run this is removed"),
+            (false, true) => write!(f, "\n{count} removed, {bytes} freed"),
+            (false, false) => write!(f, "\n{count}, {bytes}, of which not all could be removed"),
+        }
     }
 }
 
@@ -165,6 +173,7 @@ mod tests {
         let swept = Collection::of(scratch.path(), false).unwrap();
         assert!(swept.is_clean(), "{swept}");
         assert!(swept.to_string().contains("removed: nobody"), "{swept}");
+        assert!(swept.to_string().contains("\n1 dead session removed, "), "{swept}");
         assert!(!scratch.path().join(".mempool/s-4000000000-ab").exists());
         assert!(scratch.path().join(".mempool/s-4000000001-ab/theirs").exists());
         assert!(store.session_path().is_dir());

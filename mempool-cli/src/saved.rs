@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mempool_core::{FrameDamage, HEADER_BYTES, Header, SECTION_BYTES, SECTIONS_MAX};
+use mempool_core::{FrameDamage, HEADER_BYTES, Header, MAGIC, SECTION_BYTES, SECTIONS_MAX};
 use rustix::fs::{Mode, OFlags};
 use twox_hash::XxHash3_64;
 
@@ -74,7 +74,7 @@ impl SavedFile {
             return Err(SavedError::NotRegular { path: path.into() });
         }
         let bytes = read_header(&mut file).map_err(refused)?;
-        let header = Header::decode(&bytes, XxHash3_64::oneshot).map_err(|damage| damaged(path, damage, 0))?;
+        let header = decode(&bytes).map_err(|damage| damaged(path, damage, 0))?;
         Ok(Self { path: path.into(), file, file_bytes: metadata.len(), header })
     }
 
@@ -112,6 +112,14 @@ impl SavedFile {
             return Err(damaged(&self.path, damage, self.header.header_bytes()));
         }
         Ok(self.header)
+    }
+}
+
+/// The header at the start of `bytes`. A file that never was a frame is said to be none, however short it is.
+fn decode(bytes: &[u8]) -> Result<Header, FrameDamage> {
+    match bytes.first_chunk() {
+        Some(found) if *found != MAGIC => Err(FrameDamage::Magic { found: *found }),
+        _ => Header::decode(bytes, XxHash3_64::oneshot),
     }
 }
 
@@ -212,7 +220,7 @@ pub(crate) mod tests {
         let error = check(&path).unwrap_err().to_string();
         assert!(error.contains("value.frame at offset 144: "), "{error}");
         assert!(error.contains("content"), "{error}");
-        scratch.write("text", &"some text that is no frame ".repeat(10));
+        scratch.write("text", "some text that is no frame");
         let error = check(&scratch.path().join("text")).unwrap_err().to_string();
         assert!(error.ends_with("it is no file that `save_to_disk` wrote"), "{error}");
         assert!(matches!(check(scratch.path()), Err(SavedError::NotRegular { .. })));
