@@ -27,6 +27,7 @@ mod reserved;
 mod sort;
 mod source;
 mod table;
+mod tables;
 
 use std::path::PathBuf;
 

@@ -1,7 +1,7 @@
 //! Query 18, the large orders: those of more than 300 units in all, with their customers. Exact integers.
 //!
 //! ```text
-//! tables      orders and customers go into the pool as chunks                          pool.set
+//! tables      orders and customers go into the pool as chunks                          tables.rs
 //! partition   lines are parted by the hash of their order, into chunks                 pool.builder
 //! group       each partition's units are summed by order, 1.5 million groups at scale 1  pool.reserve
 //! join        orders, then customers, are searched for the few that are large
@@ -11,13 +11,11 @@
 use std::cmp::Reverse;
 
 use mempool_codec::Rkyv;
-use mempool_core::{Codec, Pool, Reservation};
-use rkyv::Archived;
+use mempool_core::{Pool, Reservation};
 
 use super::{
-    customer::Customer,
     groups::Groups,
-    job::{Chunk, Job},
+    job::Job,
     lineitem::Row,
     lines::Lines,
     order::Order,
@@ -26,6 +24,7 @@ use super::{
     reserved::Reserved,
     source::Source,
     table::{Decimal, Table, date, two_decimals},
+    tables::Tables,
 };
 use crate::{card::Phase, error::CliError};
 
@@ -75,7 +74,7 @@ pub(crate) fn answer(
     let (tables, loaded) = Tables::generate(job, source)?;
     let (partitions, partitioned) = partition(job, lines, plan)?;
     let (large, groups, grouped) = group(job, partitions)?;
-    let (answer, [orders, customers]) = tables.join(job, &large)?;
+    let (answer, [orders, customers]) = join(job, &tables, &large)?;
     let phases = vec![loaded, partitioned, grouped, orders, customers];
     Ok(Found { answer, groups, phases })
 }
@@ -207,84 +206,25 @@ fn group(
     Ok((all, count, running.finish()))
 }
 
-/// The other two tables, in the pool.
-struct Tables {
-    orders: Vec<Chunk<Order>>,
-    customers: Vec<Chunk<Customer>>,
-}
-
-impl Tables {
-    fn generate(job: &Job<'_>, source: &Source) -> Result<(Self, Phase), CliError> {
-        let running = job.start("tables", Source::orders_expected(job.options.scale) * 11 / 10);
-        let made = job.on_parts(|queue| {
-            // A thread holds one chunk of either as rows at a time.
-            let row_bytes = size_of::<Order>().max(Customer::HEAP_BYTES_MAX) as u64;
-            let _room = job.pool.reserve(job.plan.chunk_rows as u64 * row_bytes)?;
-            let (mut orders, mut customers) = (Vec::new(), Vec::new());
-            while let Some(part) = queue.take() {
-                let mut rows = source.orders(part, job.plan.parts).peekable();
-                while rows.peek().is_some() {
-                    let rows = take_chunk(job, &mut rows);
-                    let bytes = (rows.len() * size_of::<Archived<Order>>()) as u64;
-                    running.add(rows.len() as u64, bytes);
-                    orders.push(set(job, rows, bytes)?);
-                }
-                let mut rows = source.customers(part, job.plan.parts).peekable();
-                while rows.peek().is_some() {
-                    let rows = take_chunk(job, &mut rows);
-                    let names = rows.iter().map(|customer| customer.name.len()).sum::<usize>();
-                    let bytes = (rows.len() * size_of::<Archived<Customer>>() + names) as u64;
-                    running.add(rows.len() as u64, bytes);
-                    customers.push(set(job, rows, bytes)?);
-                }
-            }
-            Ok((orders, customers))
-        })?;
-        let (orders, customers): (Vec<_>, Vec<_>) = made.into_iter().unzip();
-        let orders = orders.into_iter().flatten().collect();
-        let customers = customers.into_iter().flatten().collect();
-        Ok((Self { orders, customers }, running.finish()))
-    }
-
-    /// Finds the large orders and their customers.
-    fn join(
-        &self,
-        job: &Job<'_>,
-        sums: &[Quantity],
-    ) -> Result<(LargeOrders, [Phase; 2]), CliError> {
-        let none = || Ok(Reserved::new(empty(&job.pool)?));
-        let (parts, orders) = job.scan("orders", &self.orders, none, |found, _, orders| {
-            orders.iter().map(Order::from).try_for_each(|order| keep_large(order, sums, found))
-        })?;
-        let large = by_customer(job, parts)?;
-        let none = || Ok(Reserved::new(empty(&job.pool)?));
-        let (parts, customers) =
-            job.scan("customers", &self.customers, none, |rows, _, view| {
-                view.iter().try_for_each(|customer| {
-                    name_large(customer.key.to_native(), &customer.name, &large, rows)
-                })
-            })?;
-        let rows = append_all(job, parts)?;
-        Ok((LargeOrders::sorted(rows), [orders, customers]))
-    }
-}
-
-/// The next rows, as many as a chunk has. The vector does not grow, so that it takes what was reserved for it and no more.
-fn take_chunk<R>(job: &Job<'_>, rows: &mut impl Iterator<Item = R>) -> Vec<R> {
-    let mut chunk = Vec::with_capacity(job.plan.chunk_rows);
-    chunk.extend(rows.take(job.plan.chunk_rows));
-    chunk
-}
-
-/// Sets a chunk of rows.
-fn set<R>(job: &Job<'_>, rows: Vec<R>, bytes: u64) -> Result<Chunk<R>, CliError>
-where
-    R: Send + Sync + 'static,
-    Rkyv: Codec<Vec<R>>,
-{
-    let count = rows.len() as u64;
-    let reference = job.pool.set(rows).map_err(|rejected| rejected.error)?;
-    Ok(Chunk { reference, rows: count, bytes })
+/// Finds the large orders and their customers.
+fn join(
+    job: &Job<'_>,
+    tables: &Tables,
+    sums: &[Quantity],
+) -> Result<(LargeOrders, [Phase; 2]), CliError> {
+    let none = || Ok(Reserved::new(empty(&job.pool)?));
+    let (parts, orders) = job.scan("orders", &tables.orders, none, |found, _, orders| {
+        orders.iter().map(Order::from).try_for_each(|order| keep_large(order, sums, found))
+    })?;
+    let large = by_customer(job, parts)?;
+    let none = || Ok(Reserved::new(empty(&job.pool)?));
+    let (parts, customers) = job.scan("customers", &tables.customers, none, |rows, _, view| {
+        view.iter().try_for_each(|customer| {
+            name_large(customer.key.to_native(), &customer.name, &large, rows)
+        })
+    })?;
+    let rows = append_all(job, parts)?;
+    Ok((LargeOrders::sorted(rows), [orders, customers]))
 }
 
 /// Keeps the order if it is one of those with a large sum; `sums` are sorted by order.
