@@ -199,9 +199,11 @@ fn merge(
 struct Seen {
     checksum: Checksum,
     out_of_order: u64,
-    /// The first and the last key of each chunk, by its index.
-    ends: Vec<(usize, Key, Key)>,
+    ends: Vec<Ends>,
 }
+
+/// The index of a chunk, its first key and its last.
+type Ends = (usize, Key, Key);
 
 /// The checksum of all rows, and how many are not behind the one before them.
 fn look(job: &Job<'_>, sorted: &[Chunk<LineItem>]) -> Result<(Checksum, u64, Phase), CliError> {
@@ -216,14 +218,16 @@ fn look(job: &Job<'_>, sorted: &[Chunk<LineItem>]) -> Result<(Checksum, u64, Pha
     })?;
     let mut checksum = Checksum::default();
     seen.iter().for_each(|seen| checksum.merge(seen.checksum));
-    let mut ends: Vec<_> = seen.iter().flat_map(|seen| seen.ends.iter().copied()).collect();
-    ends.sort_unstable();
-    let between = ends
-        .windows(2)
-        .filter(|pair| matches!(pair, [(_, _, last), (_, first, _)] if first <= last));
-    let between = between.count() as u64;
+    let between = not_joined(seen.iter().flat_map(|seen| seen.ends.iter().copied()).collect());
     let within: u64 = seen.iter().map(|seen| seen.out_of_order).sum();
     Ok((checksum, within + between, phase))
+}
+
+/// How many chunks do not begin behind the end of the one before them.
+fn not_joined(mut ends: Vec<Ends>) -> u64 {
+    ends.sort_unstable();
+    let wrong = |pair: &&[Ends]| matches!(pair, [(_, _, last), (_, first, _)] if first <= last);
+    ends.windows(2).filter(wrong).count() as u64
 }
 
 /// How many keys are not greater than the one before them.
@@ -247,5 +251,15 @@ mod tests {
         assert_eq!(out_of_order(sorted.into_iter().rev()), 4);
         assert_eq!(out_of_order([key(1, 1, 1), key(1, 1, 1)].into_iter()), 1);
         assert_eq!(out_of_order(std::iter::empty()), 0);
+    }
+
+    #[test]
+    fn chunks_are_joined_in_their_order() {
+        let chunk = |index, first, last| (index, key(first, 1, 1), key(last, 1, 1));
+        // Threads have seen them in any order.
+        assert_eq!(not_joined(vec![chunk(2, 7, 9), chunk(0, 1, 3), chunk(1, 4, 6)]), 0);
+        assert_eq!(not_joined(vec![chunk(2, 7, 9), chunk(0, 1, 4), chunk(1, 4, 7)]), 2);
+        assert_eq!(not_joined(vec![chunk(1, 1, 3), chunk(0, 4, 6)]), 1);
+        assert_eq!(not_joined(Vec::new()), 0);
     }
 }
