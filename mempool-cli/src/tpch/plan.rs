@@ -101,8 +101,12 @@ pub(crate) struct SortPlan {
 }
 
 impl SortPlan {
-    /// The chunks that all threads hold while they make runs take a quarter of the limit at most, and so do the pages that are held while runs are merged.
-    const SHARE: u64 = 4;
+    /// The chunks that all threads hold while they make runs take a third of the limit at most.
+    const RUN_SHARE: u64 = 3;
+
+    /// The pages that are held while runs are merged take half of it at most. Fewer runs and larger pages are fewer values, and what the pool needs to
+    /// know of each value is not inside the limit.
+    const PAGE_SHARE: u64 = 2;
 
     /// Smallest page: the allocator gives smaller blocks back late or never.
     const PAGE_BYTES_MIN: u64 = 32 << 10;
@@ -116,13 +120,13 @@ impl SortPlan {
         let limit_bytes = plan.limit_bytes;
         let threads_u64 = threads.max(2) as u64;
         let chunk_bytes = (plan.chunk_rows as u64 * ARCHIVED_ROW_BYTES).max(1);
-        let run_chunks = (limit_bytes / (Self::SHARE * threads_u64) / chunk_bytes).max(1);
+        let run_chunks = (limit_bytes / (Self::RUN_SHARE * threads_u64) / chunk_bytes).max(1);
         // Each part ends with a chunk that is not full.
         let chunks = plan.table_bytes.div_ceil(chunk_bytes) + plan.parts as u64;
         let runs = chunks.div_ceil(run_chunks).max(1);
-        let page_bytes = limit_bytes / Self::SHARE / runs;
+        let page_bytes = limit_bytes / Self::PAGE_SHARE / runs;
         if page_bytes < Self::PAGE_BYTES_MIN {
-            let shares = Self::SHARE * Self::SHARE * threads_u64;
+            let shares = Self::RUN_SHARE * Self::PAGE_SHARE * threads_u64;
             let square = u128::from(Self::PAGE_BYTES_MIN) * u128::from(plan.table_bytes);
             let needed_bytes = u64::try_from((square * u128::from(shares)).isqrt());
             // An eighth more makes up for chunks that are not full and for what the divisions above cut off.
@@ -272,19 +276,22 @@ mod tests {
     }
 
     #[test]
-    fn runs_and_pages_leave_half_of_the_limit() {
+    fn runs_and_pages_leave_room_for_others() {
         for (scale, limit_mib, threads) in
             [(1.0, 64, 2), (1.0, 128, 2), (1.0, 256, 8), (0.01, 8, 1), (100.0, 1024, 2)]
         {
             let plan = Plan::new(scale, limit_mib << 20, threads).unwrap();
             let sort = SortPlan::new(&plan, threads).unwrap();
-            let quarter = usize::try_from(limit_mib << 20).unwrap() / 4;
+            let limit_bytes = usize::try_from(limit_mib << 20).unwrap();
             let chunk_bytes = plan.chunk_rows * usize::try_from(ARCHIVED_ROW_BYTES).unwrap();
-            assert!(threads * sort.run_chunks * chunk_bytes <= quarter, "{sort:?} at {scale}");
+            assert!(
+                threads * sort.run_chunks * chunk_bytes <= limit_bytes / 3,
+                "{sort:?} at {scale}"
+            );
             let table_bytes = usize::try_from(plan.table_bytes).unwrap();
             let runs = table_bytes / chunk_bytes / sort.run_chunks;
             let page_bytes = sort.page_rows * usize::try_from(ARCHIVED_ROW_BYTES).unwrap();
-            assert!(runs * page_bytes <= quarter, "{sort:?} at {scale}");
+            assert!(runs * page_bytes <= limit_bytes / 2, "{sort:?} at {scale}");
         }
     }
 

@@ -5,7 +5,7 @@
 //! merge   the least row among all runs' first pages is the next one; a page goes when its last row is taken          pool.get_owned, pool.set
 //! order   threads look through the sorted chunks: each row, and each chunk's first beside the last of the one before  pool.get
 //! ```
-//! Held at one time are the chunks of one run for each thread, or one page of each run: each a quarter of the limit at most.
+//! Held at one time are the chunks of one run for each thread, a third of the limit at most, or one page of each run, half of it at most.
 
 use std::{cmp::Reverse, collections::BinaryHeap, vec};
 
