@@ -7,6 +7,7 @@ use crate::id::Id;
 use crate::recency::{Order, Policy, Verdict};
 use crate::sync::Queue;
 use crate::sync::atomic::Ordering;
+use crate::word::State;
 
 /// The entries that were read since the evicting side looked.
 pub(crate) type Touched = Queue<Arc<Entry>>;
@@ -18,6 +19,8 @@ pub(crate) struct Index {
     /// How many slots have an entry.
     len: usize,
     order: Box<dyn Order>,
+    /// Values that are views of maps, the one that was used longest ago first.
+    maps: Box<dyn Order>,
     /// The latest stamp that was given or seen.
     clock: u64,
     closed: bool,
@@ -26,8 +29,10 @@ pub(crate) struct Index {
 struct Slot {
     generation: u32,
     entry: Option<Arc<Entry>>,
-    /// The stamp under which it stands in the order, if it does.
+    /// The stamp under which it stands in an order, if it does.
     ordered: Option<u64>,
+    /// Whether that is the order of maps.
+    mapped: bool,
 }
 
 impl Index {
@@ -37,6 +42,7 @@ impl Index {
             free: Vec::new(),
             len: 0,
             order: policy.order(),
+            maps: Policy::Lru.order(),
             clock: 0,
             closed: false,
         }
@@ -51,7 +57,7 @@ impl Index {
             Some(slot) => slot,
             None => {
                 let slot = u32::try_from(self.slots.len()).ok().filter(|&slot| slot < u32::MAX)?;
-                self.slots.push(Slot { generation: 0, entry: None, ordered: None });
+                self.slots.push(Slot { generation: 0, entry: None, ordered: None, mapped: false });
                 slot
             }
         };
@@ -95,15 +101,18 @@ impl Index {
             place.entry.as_ref().is_some_and(|there| std::ptr::eq(&raw const **there, entry));
         if here {
             let stamp = entry.stamp.load(Ordering::Relaxed);
-            place.ordered = Some(stamp);
+            (place.ordered, place.mapped) = (Some(stamp), false);
             self.order.insert(entry.slot, stamp);
         }
     }
 
-    /// Takes an entry out of the order.
+    /// Takes an entry out of the order that it stands in.
     pub(crate) fn unorder(&mut self, slot: u32) {
-        if let Some(stamp) = self.slots[slot as usize].ordered.take() {
-            self.order.remove(slot, stamp);
+        let place = &mut self.slots[slot as usize];
+        match (place.ordered.take(), place.mapped) {
+            (Some(stamp), false) => self.order.remove(slot, stamp),
+            (Some(stamp), true) => self.maps.remove(slot, stamp),
+            (None, _) => {}
         }
     }
 
@@ -123,10 +132,19 @@ impl Index {
         let place = &mut self.slots[entry.slot as usize];
         let here =
             place.entry.as_ref().is_some_and(|there| std::ptr::eq(&raw const **there, entry));
-        if let (true, Some(before)) = (here, place.ordered) {
-            let stamp = if mutant!("stale_stamp") { before } else { stamp };
-            place.ordered = Some(stamp);
-            self.order.touch(entry.slot, before, stamp);
+        match (place.ordered, here) {
+            (Some(before), true) => {
+                let stamp = if mutant!("stale_stamp") { before } else { stamp };
+                place.ordered = Some(stamp);
+                let order = if place.mapped { &mut self.maps } else { &mut self.order };
+                order.touch(entry.slot, before, stamp);
+            }
+            // A load leaves it to the first look to order what it has mapped.
+            (None, true) if entry.word.load().state() == State::Mapped => {
+                (place.ordered, place.mapped) = (Some(stamp), true);
+                self.maps.insert(entry.slot, stamp);
+            }
+            _ => {}
         }
     }
 
@@ -136,15 +154,16 @@ impl Index {
         more: &mut dyn FnMut() -> bool,
         offer: &mut dyn FnMut(&Arc<Entry>) -> Verdict,
     ) {
-        let Self { slots, order, .. } = self;
-        order.pick(more, &mut |slot| {
-            let place = &mut slots[slot as usize];
-            let verdict = place.entry.as_ref().map_or(Verdict::Take, &mut *offer);
-            if verdict == Verdict::Take {
-                place.ordered = None;
-            }
-            verdict
-        });
+        pick_from(&mut *self.order, &mut self.slots, more, offer);
+    }
+
+    /// As [`pick`](Self::pick), of the values that are views of maps.
+    pub(crate) fn pick_maps(
+        &mut self,
+        more: &mut dyn FnMut() -> bool,
+        offer: &mut dyn FnMut(&Arc<Entry>) -> Verdict,
+    ) {
+        pick_from(&mut *self.maps, &mut self.slots, more, offer);
     }
 
     /// Shows entries in about the order of eviction while `more` says so. Changes nothing.
@@ -175,4 +194,20 @@ impl Index {
     pub(crate) fn close(&mut self) {
         self.closed = true;
     }
+}
+
+fn pick_from(
+    order: &mut dyn Order,
+    slots: &mut [Slot],
+    more: &mut dyn FnMut() -> bool,
+    offer: &mut dyn FnMut(&Arc<Entry>) -> Verdict,
+) {
+    order.pick(more, &mut |slot| {
+        let place = &mut slots[slot as usize];
+        let verdict = place.entry.as_ref().map_or(Verdict::Take, &mut *offer);
+        if verdict == Verdict::Take {
+            place.ordered = None;
+        }
+        verdict
+    });
 }

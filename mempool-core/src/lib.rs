@@ -79,6 +79,7 @@ mod sites;
 mod stats;
 mod store;
 mod sync;
+mod trim;
 mod word;
 
 #[cfg(feature = "testing")]

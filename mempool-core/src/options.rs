@@ -15,6 +15,7 @@ use crate::reclaim::Reclaimer;
 use crate::shared::Shared;
 use crate::store::SpillStore;
 use crate::sync::atomic::AtomicU64;
+use crate::trim::MappedLimit;
 
 /// The settings of a pool.
 ///
@@ -28,6 +29,7 @@ use crate::sync::atomic::AtomicU64;
 /// ```
 pub struct PoolOptions {
     memory_limit: u64,
+    mapped_limit: Option<u64>,
     policy: Policy,
     room_timeout: Duration,
     track_pins: bool,
@@ -45,6 +47,7 @@ impl PoolOptions {
     pub fn new() -> Self {
         Self {
             memory_limit: Self::MEMORY_LIMIT,
+            mapped_limit: None,
             policy: Policy::default(),
             room_timeout: Self::ROOM_TIMEOUT,
             track_pins: false,
@@ -56,6 +59,19 @@ impl PoolOptions {
     #[must_use]
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = bytes;
+        self
+    }
+
+    /// The most bytes of maps that may stand in the process's page tables; none unless it is set.
+    ///
+    /// The kernel takes mapped pages back as it needs, but schedulers and containers count them. A load beyond the
+    /// limit first lets go of the views that nobody holds, the coldest first; when what is held is more than the limit
+    /// alone, it goes through, and [`Stats::mapped_overruns`](crate::Stats::mapped_overruns) counts it. What is
+    /// counted is what the store has given out since it was last trimmed: for small values whole blocks of 64 KiB, because
+    /// that is what the kernel maps around a fault.
+    #[must_use]
+    pub fn mapped_limit(mut self, bytes: u64) -> Self {
+        self.mapped_limit = Some(bytes);
         self
     }
 
@@ -103,8 +119,9 @@ impl PoolOptions {
             maker: Maker::here(),
         });
         let ledger = Ledger::new(self.memory_limit, self.room_timeout);
-        let shared =
-            Arc::new(Shared::new(id, Arc::clone(&ledger), self.policy, back, self.track_pins));
+        let shared = Shared::new(id, Arc::clone(&ledger), self.policy, back, self.track_pins);
+        let mapped_limit = MappedLimit::new(self.mapped_limit);
+        let shared = Arc::new(Shared { mapped_limit, ..shared });
         let evictor: Weak<Shared> = Arc::downgrade(&shared);
         let _ = shared.back.shared.set(Weak::clone(&evictor));
         ledger.set_evictor(evictor as Weak<dyn Evictor>);
@@ -122,6 +139,7 @@ impl std::fmt::Debug for PoolOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PoolOptions")
             .field("memory_limit", &self.memory_limit)
+            .field("mapped_limit", &self.mapped_limit)
             .field("policy", &self.policy)
             .field("room_timeout", &self.room_timeout)
             .field("track_pins", &self.track_pins)

@@ -389,6 +389,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
             }
         };
         let holder = Holder::<C, T>::from_held(held).expect("a registration reads what it wrote");
+        self.shared.keep_mapped_limit();
         Ok(Loaded::new(holder, claim))
     }
 

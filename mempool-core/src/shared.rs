@@ -29,6 +29,7 @@ use crate::stats::{Counters, Stats, count, read};
 use crate::store::{Fingerprint, Handle};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{self, Mutex, MutexGuard};
+use crate::trim::MappedLimit;
 use crate::word::{Snapshot, State};
 
 /// A codec instance, by its address, with a type, and what the pool keeps of the pair.
@@ -55,6 +56,7 @@ pub(crate) struct Shared {
     pub(crate) past_gets: AtomicU64,
     pub(crate) closed: AtomicBool,
     pub(crate) passes: Passes,
+    pub(crate) mapped_limit: MappedLimit,
     /// Whether every pin's call site is kept.
     pub(crate) track_pins: bool,
 }
@@ -138,6 +140,7 @@ impl Shared {
             past_gets: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             passes: Passes::default(),
+            mapped_limit: MappedLimit::new(None),
             track_pins,
         }
     }
@@ -357,6 +360,9 @@ impl Shared {
                     self.order_newest(entry);
                 }
                 self.parking.wake(entry.slot);
+                if mapped {
+                    self.keep_mapped_limit();
+                }
                 Ok(())
             }
             Err(error) => {
@@ -600,6 +606,9 @@ impl Shared {
             failed_writes: read(&counters.failed_writes),
             panics: self.back.reclaimer.panics(),
             live_disk_bytes: read(&self.back.live_bytes),
+            mapped_limit_bytes: self.mapped_limit.bytes(),
+            mapped_trims: read(&self.mapped_limit.trims),
+            mapped_overruns: read(&self.mapped_limit.overruns),
             store: self.back.store.usage(),
         }
     }

@@ -43,6 +43,12 @@ pub struct Stats {
     pub panics: u64,
     /// Bytes of frames that some reference still claims.
     pub live_disk_bytes: u64,
+    /// The limit of mapped bytes; `None` where there is none. What is mapped now is in [`store`](Self::store).
+    pub mapped_limit_bytes: Option<u64>,
+    /// Values whose views were let go of to keep it.
+    pub mapped_trims: u64,
+    /// Loads that left more mapped than the limit, because readers hold it.
+    pub mapped_overruns: u64,
     /// What the store says.
     pub store: StoreUsage,
 }

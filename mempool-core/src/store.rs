@@ -52,7 +52,7 @@ pub struct StoreUsage {
     pub peak_disk_bytes: u64,
     /// The store's limit for them; `None` where it has none.
     pub limit_bytes: Option<u64>,
-    /// Bytes of frames that are mapped.
+    /// Bytes of maps that were given out since they were last trimmed.
     pub mapped_bytes: u64,
     /// Files and other descriptors that are open.
     pub descriptors: u64,

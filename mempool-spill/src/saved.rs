@@ -74,7 +74,8 @@ impl Files {
         let temporary = format!(".mempool-save-{}-{number}", std::process::id());
         let file = self.disk().create(dir.as_fd(), &temporary);
         let file = file.map_err(|e| SpillError::io("create", &directory.join(&temporary), e))?;
-        let target = Target { disk: self.disk(), file: &file, path, offset: 0 };
+        let target =
+            Target { disk: self.disk(), file: &file, path, offset: 0, piece: Target::WHOLE };
         let written = write_frame(&target, frame).and_then(|header| {
             // A sync that failed is never tried again: the kernel may have forgotten what was lost. The file goes.
             self.disk().sync(&file).map_err(|e| SpillError::io("sync", path, e))?;

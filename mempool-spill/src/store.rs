@@ -14,11 +14,10 @@ use mempool_core::{
 use rustix::fs::{Mode, OFlags};
 
 use crate::checksum::xxh3_64;
-use crate::disk::{Disk, RealDisk, write_all_at};
+use crate::disk::{Disk, RealDisk};
 use crate::error::SpillError;
 use crate::files::Files;
 use crate::places::{Candidate, Extent, Places};
-use crate::quota::FileBytes;
 use crate::segment::{NOT_SHARED, Segment};
 use crate::session::{Session, Swept};
 use crate::views::{BLOCK, OwnView, SharedView};
@@ -230,15 +229,15 @@ impl SpillStorage {
         self.files.disk()
     }
 
-    fn target<'a>(&'a self, segment: &'a Segment, offset: u64) -> Target<'a> {
+    fn target<'a>(&'a self, segment: &'a Segment, offset: u64, piece: u64) -> Target<'a> {
         let file = segment.file();
-        Target { disk: self.disk(), file: &file.file, path: &file.path, offset }
+        Target { disk: self.disk(), file: &file.file, path: &file.path, offset, piece }
     }
 
     fn write_large(&self, frame: &Frame<'_>) -> Result<Handle, StoreError> {
         let bytes = frame.frame_bytes();
         let segment = Segment::new(self.files.take(bytes)?, &self.files, NOT_SHARED);
-        if let Err(error) = write_frame(&self.target(&segment, 0), frame) {
+        if let Err(error) = write_frame(&self.target(&segment, 0, Target::WHOLE), frame) {
             segment.condemn();
             drop(segment);
             self.files.sweep();
@@ -253,7 +252,7 @@ impl SpillStorage {
     fn write_shared(&self, frame: &Frame<'_>) -> Result<Handle, StoreError> {
         let (bytes, align) = (frame.frame_bytes(), u64::from(frame.header().align));
         let run = self.take_run(&Extent { bytes, align, frames: &[(0, bytes)] })?;
-        write_frame(&self.target(&run.segment, run.offset), frame)?;
+        write_frame(&self.target(&run.segment, run.offset, BLOCK), frame)?;
         Ok(run.publish()[0])
     }
 
@@ -265,9 +264,7 @@ impl SpillStorage {
         frames.iter().try_for_each(|frame| batch.push(frame))?;
         batch.round_to_pages();
         let run = self.take_run(&batch.extent())?;
-        let file = run.segment.file();
-        write_all_at(self.disk(), &file.file, batch.bytes(), run.offset)
-            .map_err(|e| SpillError::io_at("write", &file.path, run.offset, e))?;
+        self.target(&run.segment, run.offset, BLOCK).write(batch.bytes(), run.offset)?;
         let handles = run.publish();
         self.batches.lock().unwrap_or_else(PoisonError::into_inner).push(std::mem::take(batch));
         Ok(handles)
@@ -472,8 +469,7 @@ impl SpillStorage {
             return Ok(());
         }
         let run = self.take_run(&batch.extent())?;
-        let target = self.target(&run.segment, run.offset);
-        target.write(batch.bytes(), run.offset)?;
+        self.target(&run.segment, run.offset, BLOCK).write(batch.bytes(), run.offset)?;
         for ((id, old), new) in moved.drain(..).zip(run.publish()) {
             let gone = if rehome(id, &old, &new) { old } else { new };
             self.free(&gone);
@@ -514,8 +510,8 @@ impl SpillStorage {
             self.shared_view(&segment, handle)?.map(|view| Buffer::adopt(view, None))
         } else {
             let map = self.map(&segment, handle.bytes)?;
-            let view = map.map(|map| OwnView::new(&segment, map, self.files.mapped()));
-            view.map(|view| Buffer::adopt(view, None))
+            let view = |map| OwnView::new(map, Arc::clone(&segment), self.files.mapped());
+            map.map(|map| Buffer::adopt(view(map), None))
         };
         match mapped {
             Some(frame) => Ok(frame),
@@ -684,18 +680,6 @@ fn verify(frame: &Buffer, path: &Path, offset: u64) -> Result<(), SpillError> {
     })
 }
 
-/// A file of the user's that was brought in, mapped, with its bytes in the quota.
-struct Adopted {
-    map: Mmap,
-    _bytes: FileBytes,
-}
-
-impl AsRef<[u8]> for Adopted {
-    fn as_ref(&self) -> &[u8] {
-        &self.map
-    }
-}
-
 impl SpillStore for SpillStorage {
     fn write(&self, frame: &Frame<'_>) -> Result<Handle, StoreError> {
         self.check_process()?;
@@ -783,7 +767,8 @@ impl SpillStore for SpillStorage {
         let (file, bytes) = self.files.bring_in(path)?;
         let len = bytes.bytes();
         let frame = match self.disk().map(&file, len) {
-            Ok(map) => Buffer::adopt(Adopted { map, _bytes: bytes }, None),
+            // Its bytes stay in the quota as long as it is looked at.
+            Ok(map) => Buffer::adopt(OwnView::new(map, bytes, self.files.mapped()), None),
             Err(_) => {
                 let handle = Handle { segment: 0, offset: 0, bytes: len };
                 self.read_frame(&file, path, &handle, room)?

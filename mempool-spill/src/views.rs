@@ -9,8 +9,9 @@
 //!  └───────┴─────────────────────────┘   views:   how many views of frames in it are held
 //! ```
 //!
-//! A block without views can be trimmed at any time, and written anew when its frames are gone. The kernel maps around
-//! a fault up to 64 KiB, so that is what a view of a few bytes costs, and what is counted for it.
+//! A block without views can be trimmed at any time, and written anew when its frames are gone. A fault maps 64 KiB or the
+//! piece that the page cache holds, whichever is more; shared segments are written in pieces of one block. So a block is
+//! what a view of a few bytes costs, and what is counted for it.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -158,28 +159,29 @@ impl Drop for SharedView {
     }
 }
 
-/// A large frame in a map of its own, which goes with the view.
-pub(crate) struct OwnView {
+/// A frame in a map of its own, which goes with the view.
+pub(crate) struct OwnView<K> {
     map: Mmap,
     mapped: Arc<Mapped>,
-    // Behind the map: the file may be written anew when its last holder is gone.
-    _segment: Arc<Segment>,
+    // Behind the map: a segment's file may be written anew when its last holder is gone.
+    _kept: K,
 }
 
-impl OwnView {
-    pub(crate) fn new(segment: &Arc<Segment>, map: Mmap, mapped: &Arc<Mapped>) -> Self {
+impl<K> OwnView<K> {
+    /// A view of all of `map`, which keeps `kept` as well.
+    pub(crate) fn new(map: Mmap, kept: K, mapped: &Arc<Mapped>) -> Self {
         mapped.add(map.len() as u64);
-        Self { map, mapped: Arc::clone(mapped), _segment: Arc::clone(segment) }
+        Self { map, mapped: Arc::clone(mapped), _kept: kept }
     }
 }
 
-impl AsRef<[u8]> for OwnView {
+impl<K> AsRef<[u8]> for OwnView<K> {
     fn as_ref(&self) -> &[u8] {
         &self.map
     }
 }
 
-impl Drop for OwnView {
+impl<K> Drop for OwnView<K> {
     fn drop(&mut self) {
         self.mapped.sub(self.map.len() as u64);
     }

@@ -10,8 +10,7 @@ use crate::disk::{Disk, write_all_at};
 use crate::error::SpillError;
 use crate::places::{Extent, PLACE};
 
-/// What is written at once, between multiples of itself in the file: large enough to cost few calls, and aligned so that
-/// the page cache holds pieces as large, which are mapped with few faults; small enough to be copied while what was
+/// What is gathered before it is written, and the most that is written at once: small enough to be copied while what was
 /// hashed a moment ago is still in the processor's cache.
 const CHUNK: usize = 256 << 10;
 
@@ -21,10 +20,21 @@ pub(crate) struct Target<'a> {
     pub(crate) file: &'a File,
     pub(crate) path: &'a Path,
     pub(crate) offset: u64,
+    /// Writes are cut at the multiples of this in the file. The page cache then holds pieces as large and as aligned, and
+    /// a fault maps a whole piece: few faults where all is read, little that is mapped in vain where a part is.
+    pub(crate) piece: u64,
 }
 
 impl Target<'_> {
+    /// Pieces of a file that is read as a whole.
+    pub(crate) const WHOLE: u64 = CHUNK as u64;
+
+    /// Writes `bytes` at `at` in the file.
     pub(crate) fn write(&self, bytes: &[u8], at: u64) -> Result<(), SpillError> {
+        pieces(bytes, at, self.piece).try_for_each(|(piece, at)| self.write_piece(piece, at))
+    }
+
+    fn write_piece(&self, bytes: &[u8], at: u64) -> Result<(), SpillError> {
         write_all_at(self.disk, self.file, bytes, at)
             .map_err(|e| SpillError::io_at("write", self.path, at, e))
     }
@@ -135,15 +145,15 @@ impl Content for Gather<'_> {
     }
 }
 
-/// Cuts bytes that go to `at` in a file at the multiples of a chunk there.
-fn chunks(mut bytes: &[u8], mut at: u64) -> impl Iterator<Item = (&[u8], u64)> {
+/// Cuts bytes that go to `at` in a file at the multiples of `piece` there.
+fn pieces(mut bytes: &[u8], mut at: u64, piece: u64) -> impl Iterator<Item = (&[u8], u64)> {
     std::iter::from_fn(move || {
-        let room = CHUNK - to_usize(at % CHUNK as u64);
-        let (chunk, behind) = bytes.split_at(room.min(bytes.len()));
+        let room = to_usize(piece - at % piece);
+        let (next, behind) = bytes.split_at(room.min(bytes.len()));
         let from = at;
         bytes = behind;
-        at = at.saturating_add(chunk.len() as u64);
-        (!chunk.is_empty()).then_some((chunk, from))
+        at = at.saturating_add(next.len() as u64);
+        (!next.is_empty()).then_some((next, from))
     })
 }
 
@@ -160,9 +170,9 @@ impl FileContent<'_> {
         let Self { target, at, hash, .. } = self;
         let from = *at;
         *at = from.saturating_add(bytes.len() as u64);
-        chunks(bytes, from).try_for_each(|(chunk, at)| {
-            hash.update(chunk);
-            target.write(chunk, at)
+        pieces(bytes, from, target.piece).try_for_each(|(piece, at)| {
+            hash.update(piece);
+            target.write_piece(piece, at)
         })
     }
 
