@@ -28,6 +28,7 @@ use crate::trim::MappedLimit;
 /// # Ok::<(), mempool_core::Error>(())
 /// ```
 pub struct PoolOptions {
+    name: Option<String>,
     memory_limit: u64,
     mapped_limit: Option<u64>,
     policy: Policy,
@@ -46,6 +47,7 @@ impl PoolOptions {
     #[must_use]
     pub fn new() -> Self {
         Self {
+            name: None,
             memory_limit: Self::MEMORY_LIMIT,
             mapped_limit: None,
             policy: Policy::default(),
@@ -53,6 +55,13 @@ impl PoolOptions {
             track_pins: false,
             store: None,
         }
+    }
+
+    /// What the pool is called in statistics and events; `pool-1`, `pool-2` and so on unless it is told.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
     }
 
     /// The most bytes that resident values and reservations may take together.
@@ -109,7 +118,8 @@ impl PoolOptions {
 
     /// Opens the pool, with `codec` for its first front. It belongs to this process; see [`Pool`].
     pub fn open<C: Send + Sync + 'static>(self, codec: C) -> Pool<C> {
-        let id = new_pool_id();
+        let count = pools_opened();
+        let id = new_pool_id(count);
         let back = Arc::new(Back {
             store: self.store.unwrap_or_else(|| Box::new(MemoryStore::new())),
             reclaimer: Reclaimer::new(),
@@ -119,7 +129,8 @@ impl PoolOptions {
             maker: Maker::here(),
         });
         let ledger = Ledger::new(self.memory_limit, self.room_timeout);
-        let shared = Shared::new(id, Arc::clone(&ledger), self.policy, back, self.track_pins);
+        let name = self.name.unwrap_or_else(|| format!("pool-{count}"));
+        let shared = Shared::new(id, name, Arc::clone(&ledger), self.policy, back, self.track_pins);
         let mapped_limit = MappedLimit::new(self.mapped_limit);
         let shared = Arc::new(Shared { mapped_limit, ..shared });
         let evictor: Weak<Shared> = Arc::downgrade(&shared);
@@ -138,6 +149,7 @@ impl Default for PoolOptions {
 impl std::fmt::Debug for PoolOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PoolOptions")
+            .field("name", &self.name)
             .field("memory_limit", &self.memory_limit)
             .field("mapped_limit", &self.mapped_limit)
             .field("policy", &self.policy)
@@ -147,11 +159,15 @@ impl std::fmt::Debug for PoolOptions {
     }
 }
 
-/// A number that no other pool has: a frame of one is never taken for a frame of another.
-fn new_pool_id() -> u64 {
+/// How many pools this process has opened, this one included.
+fn pools_opened() -> u64 {
     use std::sync::atomic::{AtomicU64, Ordering};
-    static POOLS: AtomicU64 = AtomicU64::new(0);
-    let count = POOLS.fetch_add(1, Ordering::Relaxed);
+    static POOLS: AtomicU64 = AtomicU64::new(1);
+    POOLS.fetch_add(1, Ordering::Relaxed)
+}
+
+/// A number that no other pool has: a frame of one is never taken for a frame of another.
+fn new_pool_id(count: u64) -> u64 {
     RandomState::new().hash_one((std::process::id(), count))
 }
 

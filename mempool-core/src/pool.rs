@@ -438,6 +438,12 @@ impl<C: Send + Sync + 'static> Pool<C> {
         self.shared.ledger.reserve(bytes, wait)
     }
 
+    /// What it is called in statistics and events.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
     /// What the pool has done and holds.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -683,6 +689,9 @@ struct Charge {
 
 impl<C> fmt::Debug for Pool<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("ledger", &self.shared.ledger).finish_non_exhaustive()
+        f.debug_struct("Pool")
+            .field("name", &self.shared.name)
+            .field("ledger", &self.shared.ledger)
+            .finish_non_exhaustive()
     }
 }

@@ -27,7 +27,7 @@ use crate::registration::{ReadBack, Registration};
 use crate::sink::{Sink, Source, Trust};
 use crate::stats::{Counters, Stats, count, read};
 use crate::store::{Fingerprint, Handle};
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use crate::sync::{self, Mutex, MutexGuard};
 use crate::trim::MappedLimit;
 use crate::word::{Snapshot, State};
@@ -39,6 +39,8 @@ type Known = ((usize, TypeId), Arc<dyn Registration>);
 pub(crate) struct Shared {
     /// Names the pool, in this process and in its frames.
     pub(crate) id: u64,
+    /// Names it to people.
+    pub(crate) name: String,
     /// The process that opened it. A forked child of it takes none of the locks below.
     pub(crate) maker: Maker,
     pub(crate) ledger: Arc<Ledger>,
@@ -120,6 +122,7 @@ pub(crate) struct Writing<'a> {
 impl Shared {
     pub(crate) fn new(
         id: u64,
+        name: String,
         ledger: Arc<Ledger>,
         policy: Policy,
         back: Arc<Back>,
@@ -127,6 +130,7 @@ impl Shared {
     ) -> Self {
         Self {
             id,
+            name,
             maker: back.maker,
             ledger,
             index: Mutex::new(Index::new(policy)),
@@ -184,6 +188,8 @@ impl Shared {
         logs.retain(|log| {
             let alive = Arc::strong_count(log) > 1;
             if !alive {
+                // Acquire pairs with the Release of the drop by the thread that wrote the log: its last gets are seen.
+                fence(Ordering::Acquire);
                 count(&self.past_gets, log.gets());
             }
             alive
@@ -585,8 +591,11 @@ impl Shared {
         }
         let usage = self.ledger.usage();
         let counters = &self.counters;
-        let logged: u64 = sync::lock(&self.logs).iter().map(|log| log.gets()).sum();
-        let gets = logged + read(&self.past_gets);
+        let gets = {
+            // Both under the lock: a log that another thread takes in meanwhile must not be counted twice.
+            let logs = sync::lock(&self.logs);
+            logs.iter().map(|log| log.gets()).sum::<u64>() + read(&self.past_gets)
+        };
         let loads = read(&counters.loads);
         Stats {
             limit_bytes: usage.limit_bytes,
