@@ -1,4 +1,5 @@
-//! What a `get` of a resident value costs, beside an `Arc` that is cloned and dropped: in one run, round by round.
+//! What a `get` of a resident value costs, beside an `Arc` that is cloned and dropped: in one run, round by round. And
+//! what the shortest way through a store costs, which is what the feature `tracing` adds to.
 //!
 //! `cargo xtask bench core`. Prints medians and their ratios; judges nothing.
 #![allow(clippy::cast_possible_truncation, reason = "a measurement")]
@@ -12,16 +13,16 @@ use mempool_core::{Blob, PoolOptions};
 const ROUNDS: usize = 11;
 const CALLS: u32 = 2_000_000;
 
-/// Nanoseconds for one call of `work` on each of `threads` threads, which start together.
-fn time(threads: usize, work: &(dyn Fn(usize) + Sync)) -> f64 {
+/// Nanoseconds for one call of `work` on each of `threads` threads, which start together and make `calls` each.
+fn time(threads: usize, calls: u32, work: &(dyn Fn(usize) + Sync)) -> f64 {
     let barrier = Barrier::new(threads);
     let one = |thread: usize| {
         barrier.wait();
         let start = Instant::now();
-        for _ in 0..CALLS {
+        for _ in 0..calls {
             work(thread);
         }
-        start.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS)
+        start.elapsed().as_secs_f64() * 1e9 / f64::from(calls)
     };
     std::thread::scope(|scope| {
         let running: Vec<_> = (0..threads).map(|thread| scope.spawn(move || one(thread))).collect();
@@ -60,9 +61,9 @@ fn main() -> Result<(), mempool_core::Error> {
     for threads in [1, 2] {
         let (mut gets, mut tracked, mut clones) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            gets.push(time(threads, &get));
-            tracked.push(time(threads, &get_listed));
-            clones.push(time(threads, &clone));
+            gets.push(time(threads, CALLS, &get));
+            tracked.push(time(threads, CALLS, &get_listed));
+            clones.push(time(threads, CALLS, &clone));
         }
         let (get, tracked, clone) = (median(gets), median(tracked), median(clones));
         println!(
@@ -79,5 +80,15 @@ fn main() -> Result<(), mempool_core::Error> {
             println!("get on 2 threads over get on 1: {:.2}", get / alone);
         }
     }
+    let reload = |_| {
+        // On disk already, so it is let go of and mapped again, and nothing is written.
+        let moved = pool.move_to_disk(&references[0]);
+        if let (Ok(_), Ok(view)) = (moved, pool.get(&references[0])) {
+            black_box(view[0]);
+        }
+    };
+    let reloads = (0..ROUNDS).map(|_| time(1, CALLS / 10, &reload)).collect();
+    let tracing = if cfg!(feature = "tracing") { "on, without a subscriber" } else { "off" };
+    println!("move to memory's store and get again {:6.1}, tracing {tracing}", median(reloads));
     Ok(())
 }

@@ -74,6 +74,8 @@ pub(crate) trait Evictor: Send + Sync {
     fn evict(&self, bytes: u64, wait: Wait) -> Progress;
     /// The largest values that cannot be evicted now.
     fn largest_pinned(&self) -> Vec<PinnedValue>;
+    /// A request ends with this report.
+    fn note_no_room(&self, report: &NoRoom);
 }
 
 /// The ledger of one budget. Pools that share a budget share it.
@@ -326,6 +328,7 @@ impl Ledger {
     fn no_room(&self, mut report: NoRoom) -> Error {
         if let Some(evictor) = self.evictor.get().and_then(Weak::upgrade) {
             report.largest = evictor.largest_pinned();
+            evictor.note_no_room(&report);
         }
         report.into()
     }

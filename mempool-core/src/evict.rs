@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::budget::{Evictor, Progress, Wait};
 use crate::entry::Entry;
 use crate::error::{Error, NoRoom, PinnedValue, Result};
+use crate::events;
 use crate::index::Index;
 use crate::recency::Verdict;
 use crate::shared::Shared;
@@ -58,7 +59,7 @@ const LOOKS_MAX: usize = 1024;
 impl Evictor for Shared {
     fn evict(&self, bytes: u64, wait: Wait) -> Progress {
         self.passes.begin();
-        let progress = self.pass(bytes);
+        let progress = events::evicting(self, bytes, || self.pass(bytes));
         let others = self.passes.end();
         match (progress, wait, others) {
             // Values that another thread is evicting are no pins: their room comes, so even he who does not wait
@@ -69,6 +70,10 @@ impl Evictor for Shared {
             }
             (progress, ..) => progress,
         }
+    }
+
+    fn note_no_room(&self, report: &NoRoom) {
+        events::no_room(self, report);
     }
 
     fn largest_pinned(&self) -> Vec<PinnedValue> {
@@ -253,6 +258,7 @@ impl Shared {
     /// Releases a victim that was written; `false` when it was pinned or doomed meanwhile and is in memory still.
     fn end_spill(&self, entry: &Entry) -> bool {
         count(&self.counters.spills, 1);
+        events::spilled(self, entry);
         if mutant!("reference_dropped_too_early") {
             drop(sync::lock(&entry.cold).references.take());
         }

@@ -44,6 +44,26 @@
 //!                     │
 //!                     └ a later eviction of the same value writes nothing: the frame is still good
 //! ```
+//!
+//! # Features
+//!
+//! `testing`: doubles and checks for the tests of codecs and stores. `tracing`: what a pool does, as events and spans of
+//! the crate `tracing`. Where the feature is off nothing of it is compiled; where nobody subscribes an event costs one
+//! relaxed load, and the get of a value in memory has none. Each names its `pool`, see [`PoolOptions::name`].
+//!
+//! | target | level | what |
+//! | --- | --- | --- |
+//! | `mempool_core::pool` | debug | a pool was opened; was closed (span `close`) |
+//! | `mempool_core::evict` | debug | a pass that makes room (span `evict`); a value was spilled; a discardable one was dropped |
+//! | `mempool_core::evict` | trace | a value's memory was released |
+//! | `mempool_core::write` | debug | spans `write` around calls of the store, `save` around those for a file of the user's |
+//! | `mempool_core::write` | warn | a frame could not be written |
+//! | `mempool_core::load` | debug | span `read` around calls of the store; a value came back, or could not |
+//! | `mempool_core::room` | debug | a request ended with [`NoRoom`] |
+//! | `mempool_core::reclaim` | warn | a destructor or a drop of the user's panicked |
+//!
+//! An error that its caller has is `debug`; what the pool may get over without telling anybody is `warn`. Nothing is told
+//! under a lock, so a subscriber may ask for [`Pool::stats`]; it must not ask the pool for room, which may just be making it.
 
 #[macro_use]
 mod mutant;
@@ -57,6 +77,7 @@ mod codec;
 mod dref;
 mod entry;
 mod error;
+mod events;
 mod evict;
 mod file;
 pub mod fork;

@@ -135,6 +135,7 @@ impl PoolOptions {
         let shared = Arc::new(Shared { mapped_limit, ..shared });
         let evictor: Weak<Shared> = Arc::downgrade(&shared);
         let _ = shared.back.shared.set(Weak::clone(&evictor));
+        crate::events::opened(&shared, self.policy);
         ledger.set_evictor(evictor as Weak<dyn Evictor>);
         Pool::new(shared, codec)
     }

@@ -186,10 +186,7 @@ fn families(stats: &Stats) -> Vec<Family> {
             mapped_overruns,
             "Loads that left more mapped than the limit, because readers hold it.",
         ),
-        Family {
-            value: mapped_limit_bytes,
-            ..gauge("mempool_mapped_limit_bytes", 0, "The limit of mapped bytes.")
-        },
+        gauge("mempool_mapped_limit_bytes", mapped_limit_bytes, "The limit; absent without one."),
     ];
     all.extend(store_families(&store));
     all

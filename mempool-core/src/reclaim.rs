@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::claim::Back;
 use crate::dref::AnyRef;
 use crate::entry::{Destructor, Held};
+use crate::events;
 use crate::store::Handle;
 use crate::sync::{self, Condvar, MODELLED, Mutex, MutexGuard};
 
@@ -103,6 +104,7 @@ impl Reclaimer {
     /// Counts a panic that was caught elsewhere.
     pub(crate) fn note_panic(&self) {
         sync::lock(&self.0.state).panics += 1;
+        events::panicked();
     }
 
     /// Returns when nothing is queued or under way, helping with what is. Called from a callback or a drop of the
@@ -160,6 +162,9 @@ impl Reclaimer {
         }
         while let Some(work) = self.take() {
             let outcome = catch_unwind(AssertUnwindSafe(|| work.run()));
+            if outcome.is_err() {
+                events::panicked();
+            }
             let mut state = sync::lock(&self.0.state);
             state.at_work -= 1;
             state.panics += u64::from(outcome.is_err());

@@ -15,6 +15,7 @@ use crate::codec::{Format, Room};
 use crate::dref::{AnyRef, References, joined};
 use crate::entry::{Entry, Held};
 use crate::error::{CodecError, Error, FrameDamage, Result, StoreErrorKind};
+use crate::events;
 use crate::evict::Passes;
 use crate::fork::Maker;
 use crate::frame::{Body, Frame, Header, Measured, Section};
@@ -269,8 +270,10 @@ impl Shared {
         entry.word.end_release(discard);
         if discard {
             count(&self.counters.discards, 1);
+            events::discarded(self, entry);
             self.end(entry, None);
         } else {
+            events::released(self, entry);
             self.settle(entry);
         }
     }
@@ -366,6 +369,7 @@ impl Shared {
                     self.order_newest(entry);
                 }
                 self.parking.wake(entry.slot);
+                events::loaded(self, entry, mapped);
                 if mapped {
                     self.keep_mapped_limit();
                 }
@@ -374,6 +378,7 @@ impl Shared {
             Err(error) => {
                 entry.word.fail_load();
                 self.settle(entry);
+                events::load_failed(self, entry, &error);
                 Err(error)
             }
         }
@@ -401,6 +406,7 @@ impl Shared {
     }
 
     fn open_own(&self, own: &OwnFrame<'_>, room: &mut Room) -> Result<(Buffer, Header)> {
+        let _span = events::reading(self, own.id, own.handle.bytes);
         let frame = self.back.store.open(&own.handle, room)?;
         let damaged = |damage| Error::Frame { what: format!("value {}", own.id), damage };
         let header = self.decode_header(&frame).map_err(damaged)?;
@@ -416,6 +422,7 @@ impl Shared {
         registration: &dyn Registration,
         wait: Wait,
     ) -> Result<Box<dyn Held>> {
+        let _span = events::reading_file(self, path);
         let frame = self.back.store.load(path, &mut self.room(0, wait)?)?;
         let damaged = |damage| Error::Frame { what: path.display().to_string(), damage };
         let header = self.decode_header(&frame).map_err(damaged)?;
@@ -454,10 +461,13 @@ impl Shared {
                 }
             }
         }
+        let span = events::writing(self, frames.len());
         let (handles, refused) = self.back.store.write_batch(&frames);
         if let (Some(error), Some(frame)) = (refused, frames.get(handles.len())) {
             failed = Some(frame_error(frame, error));
         }
+        drop(span);
+        events::write_failed(self, handles.len(), writings.len(), failed.as_ref());
         count(&self.counters.failed_writes, u64::from(failed.is_some()));
         let all = handles.into_iter().zip(writings).zip(references_found);
         let written =
@@ -480,6 +490,7 @@ impl Shared {
         if references > 0 {
             return Err(Error::HoldsReferences { id: writing.id, references });
         }
+        let _span = events::saving(self, writing.id, path);
         self.back.store.save(&frame, path).map_err(|error| frame_error(&frame, error))
     }
 
@@ -566,6 +577,7 @@ impl Shared {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
+        let _span = events::closing(self);
         self.ledger.close();
         let entries: Vec<Arc<Entry>> = {
             let mut index = sync::lock(&self.index);
@@ -578,6 +590,7 @@ impl Shared {
                 self.bury(entry);
             }
         }
+        events::closed(self, entries.len());
         drop(entries);
         self.ledger.nudge();
         self.back.reclaimer.stop();
