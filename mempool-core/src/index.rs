@@ -185,6 +185,16 @@ impl Index {
         self.slots.iter().filter_map(|slot| slot.entry.as_ref())
     }
 
+    /// The entries in these slots; `None` behind the last slot.
+    pub(crate) fn entries_of(
+        &self,
+        slots: std::ops::Range<usize>,
+    ) -> Option<impl Iterator<Item = &Arc<Entry>>> {
+        let end = slots.end.min(self.slots.len());
+        let slots = self.slots.get(slots.start..end).filter(|slots| !slots.is_empty())?;
+        Some(slots.iter().filter_map(|slot| slot.entry.as_ref()))
+    }
+
     /// How many values there are.
     pub(crate) fn len(&self) -> usize {
         self.len

@@ -102,6 +102,7 @@ mod stats;
 mod store;
 mod sync;
 mod trim;
+mod values;
 mod word;
 
 #[cfg(feature = "testing")]
@@ -134,3 +135,4 @@ pub use recency::Policy;
 pub use sink::{Sink, Source, Trust};
 pub use stats::Stats;
 pub use store::{Fingerprint, Handle, SpillStore, StoreUsage};
+pub use values::{Place, ValueInfo, Values};

@@ -22,6 +22,7 @@ use crate::sink::Sink;
 use crate::sites::Site;
 use crate::stats::{Stats, count};
 use crate::sync;
+use crate::values::{ValueInfo, Values};
 use crate::word::{Eviction, State, Word};
 
 /// A store for values of any type that the codec `C` knows, within one memory limit.
@@ -436,6 +437,39 @@ impl<C: Send + Sync + 'static> Pool<C> {
     fn reserve_within(&self, bytes: u64, wait: Wait) -> Result<Reservation> {
         self.shared.check_open()?;
         self.shared.ledger.reserve(bytes, wait)
+    }
+
+    /// What the pool knows of one value. Touches nothing.
+    ///
+    /// # Errors
+    /// [`Error::Deleted`], [`Error::Discarded`], [`Error::Closed`], [`Error::WrongPool`], [`Error::Forked`].
+    pub fn info<T>(&self, reference: &DRef<T>) -> Result<ValueInfo> {
+        let entry = self.own(reference)?;
+        // Looked at first: a value that ends in between has its reason by then.
+        let info = ValueInfo::of(entry);
+        match (self.shared.refusal(entry), info) {
+            (None, Some(info)) => Ok(info),
+            (error, _) => Err(error.unwrap_or(Error::Deleted { id: entry.id() })),
+        }
+    }
+
+    /// What is in the pool, value by value, in no order that means anything. Touches nothing.
+    ///
+    /// Each item is of one instant, and the whole is not: values that come or go meanwhile may be in it or not. Takes
+    /// the lock of the pool's table for a thousand slots at a time. Empty in a forked child.
+    ///
+    /// ```
+    /// # use mempool_core::{Blob, PoolOptions};
+    /// let pool = PoolOptions::new().open(Blob);
+    /// let kept = [pool.set(vec![1; 10])?, pool.set(vec![2; 5000])?];
+    /// let largest = pool.values().max_by_key(|value| value.resident_bytes).unwrap();
+    /// assert_eq!(largest.id, kept[1].id());
+    /// assert_eq!(largest.value_type, "alloc::vec::Vec<u8>");
+    /// # Ok::<(), mempool_core::Error>(())
+    /// ```
+    #[must_use]
+    pub fn values(&self) -> Values<'_> {
+        Values::new(&self.shared)
     }
 
     /// What it is called in statistics and events.

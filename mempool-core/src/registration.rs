@@ -16,6 +16,8 @@ pub(crate) trait Registration: Send + Sync {
     fn key(&self) -> TypeId;
     /// The value type alone.
     fn value_type(&self) -> TypeId;
+    /// The value type, for people.
+    fn value_type_name(&self) -> &'static str;
     /// Codec and type, for people.
     fn name(&self) -> String;
     fn format(&self) -> Format;
@@ -62,6 +64,10 @@ impl<C: Codec<T>, T: Send + Sync + 'static> Registration for Registered<C, T> {
 
     fn value_type(&self) -> TypeId {
         TypeId::of::<T>()
+    }
+
+    fn value_type_name(&self) -> &'static str {
+        type_name::<T>()
     }
 
     fn name(&self) -> String {

@@ -119,6 +119,8 @@ fn every_call_of_a_child_answers_forked() {
             forked(pool.get_file(&file).map(drop)),
             forked(pool.get_file(&saved).map(drop)),
             forked(pool.set_memory_limit(LIMIT * 2)),
+            forked(pool.info(&here).map(drop)),
+            pool.values().count() == 0,
             forked(pool.reserve(1).map(drop)),
             forked(pool.try_reserve(0).map(drop)),
             forked(reservation.grow(1)),
