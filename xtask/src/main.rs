@@ -9,6 +9,7 @@ mod bench;
 mod deep;
 mod errcover;
 mod invocation;
+mod jl;
 mod json;
 mod machine;
 mod metadata;

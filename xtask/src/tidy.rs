@@ -92,6 +92,7 @@ pub(crate) fn step(workspace: &Workspace, log: &mut String) -> Result<(), String
     let mut findings = graph_findings(&metadata);
     let manifest = read(workspace, "Cargo.toml")?;
     findings.extend(uncommented_dependencies(&manifest));
+    findings.extend(crate::jl::findings(workspace)?);
     let mut unsafe_count = 0;
     let files = workspace.files()?;
     for path in &files {
