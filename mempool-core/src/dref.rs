@@ -15,7 +15,9 @@ use crate::sync::atomic::{Ordering, fence};
 ///
 /// *Size*: one pointer. *Clone*: two atomic additions. *Drop*: the last one ends the value: its bytes are back in
 /// the ledgers when the drop returns, and what needs I/O or runs code of the user's is left to the pool's reclaimer.
-/// A drop takes no lock that is held across I/O.
+/// A drop takes no lock that is held across I/O. *Equality and hash*: by which value it means, wherever that is, so it
+/// may be the key of a map; clippy's `mutable_key_type` cannot see that, and is told so by
+/// `ignore-interior-mutability = ["mempool_core::DRef"]` in `clippy.toml`.
 pub struct DRef<T> {
     any: AnyRef,
     value: PhantomData<fn() -> T>,

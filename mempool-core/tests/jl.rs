@@ -15,6 +15,9 @@ use mempool_core::{
 /// What a value of one unit takes, to the byte.
 const UNIT: u64 = 1000;
 
+/// Values by name.
+type Values = HashMap<usize, DRef<Vec<u8>>>;
+
 /// Keeps bytes, and takes memory for them when they come back, as a codec that decodes does.
 struct Decoded;
 
@@ -101,13 +104,13 @@ fn a_request_takes_the_oldest_until_its_bytes_fit_and_no_more() {
 }
 
 /// The first `steps` steps of one story, and the values that are left of it, by name.
-fn story(policy: Policy, steps: usize) -> (Pool<Decoded>, HashMap<usize, DRef<Vec<u8>>>) {
+fn story(policy: Policy, steps: usize) -> (Pool<Decoded>, Values) {
     let pool = options(10).policy(policy).open(Decoded);
     let set = |units| pool.set(value(u8::try_from(units).unwrap(), units)).unwrap();
     let mut all = HashMap::from([(1, set(2)), (2, set(3)), (3, set(5))]);
     // The one that is on disk after the fourth value came, and the one that goes when it comes back.
     let (away, next) = if policy == Policy::Lru { (1, 3) } else { (3, 2) };
-    let more: [&dyn Fn(&mut HashMap<usize, DRef<Vec<u8>>>); 5] = [
+    let more: [&dyn Fn(&mut Values); 5] = [
         &|all| drop(all.insert(4, set(2))),
         &|all| assert_eq!(pool.get(&all[&2]).unwrap()[0], 3),
         &|all| assert_eq!(u64::from(pool.get(&all[&away]).unwrap()[0]), [2, 3, 5][away - 1]),
@@ -119,7 +122,7 @@ fn story(policy: Policy, steps: usize) -> (Pool<Decoded>, HashMap<usize, DRef<Ve
 }
 
 /// In which order values leave memory when the limit sinks to nothing.
-fn leave(pool: &Pool<Decoded>, all: &HashMap<usize, DRef<Vec<u8>>>) -> Vec<usize> {
+fn leave(pool: &Pool<Decoded>, all: &Values) -> Vec<usize> {
     let mut here: HashSet<usize> =
         all.iter().filter(|(_, one)| pool.is_in_memory(one)).map(|(&name, _)| name).collect();
     let mut order = Vec::new();
@@ -174,6 +177,10 @@ fn a_discardable_value_goes_in_its_turn_and_spares_the_others() {
 }
 
 #[test]
+#[expect(
+    clippy::mutable_key_type,
+    reason = "a reference is compared by which value it means, and that never changes"
+)]
 fn references_to_one_value_are_equal_and_one_key() {
     let pool = options(10).open(Blob);
     let (one, other) = (pool.set(value(1, 1)).unwrap(), pool.set(value(1, 1)).unwrap());
