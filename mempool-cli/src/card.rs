@@ -79,6 +79,8 @@ pub(crate) struct MemoryPart {
     pub(crate) process_peaks: Peaks,
     /// What anonymous and shared memory of the process may come to.
     pub(crate) process_limit_bytes: u64,
+    /// What may be mapped of spilled values, if that has a limit; then the whole RSS of the process has one, too.
+    pub(crate) mapped_limit_bytes: Option<u64>,
 }
 
 /// What went to disk and came back.
@@ -235,7 +237,7 @@ impl SortPart {
 
 impl MemoryPart {
     /// What the pool counted, and what the kernel did.
-    fn checks(&self) -> [Check; 2] {
+    fn checks(&self) -> Vec<Check> {
         let (peak, limit) = (Bytes(self.peak_resident_bytes), Bytes(self.limit_bytes));
         let pool = Check::held(
             "pool",
@@ -255,7 +257,23 @@ impl MemoryPart {
         }
         let kept =
             format!("{held} anonymous + shared at most, of {allowed} (the limit + {allowance})");
-        [pool, Check::new("process", kept, broken)]
+        let mut checks = vec![pool, Check::new("process", kept, broken)];
+        checks.extend(self.mapped_limit_bytes.map(|mapped| self.check_rss(mapped)));
+        checks
+    }
+
+    /// The whole RSS, when what is mapped has a limit.
+    fn check_rss(&self, mapped_limit_bytes: u64) -> Check {
+        let allowed_bytes = self.process_limit_bytes.saturating_add(mapped_limit_bytes);
+        let rss_bytes = self.process_peaks.rss_bytes;
+        let (held, allowed) = (Bytes(rss_bytes), Bytes(allowed_bytes));
+        let why = format!("the same and {} of maps", Bytes(mapped_limit_bytes));
+        Check::held(
+            "RSS",
+            rss_bytes <= allowed_bytes,
+            format!("{held} in all at most, of {allowed} ({why})"),
+            format!("it held {held} in all, more than {allowed} ({why})"),
+        )
     }
 }
 
@@ -347,6 +365,7 @@ mod tests {
             shared_bytes: 0,
             mapped_bytes: 90 * MIB,
             unreclaimable_bytes: 20 * MIB,
+            rss_bytes: 25 * MIB,
             samples: 9,
         };
         Card {
@@ -381,6 +400,7 @@ mod tests {
                 peak_resident_bytes: 16 * MIB,
                 process_peaks: peaks,
                 process_limit_bytes: 80 * MIB,
+                mapped_limit_bytes: Some(10 * MIB),
             },
             spill: SpillPart {
                 directory: "/x".into(),
@@ -426,7 +446,7 @@ mod tests {
         let sort = |card: &mut Card, break_it: fn(&mut SortPart)| {
             card.sort.as_mut().into_iter().for_each(break_it);
         };
-        let breaks: [&dyn Fn(&mut Card); 10] = [
+        let breaks: [&dyn Fn(&mut Card); 11] = [
             &|card| sort(card, |sort| sort.out_of_order = 1),
             &|card| sort(card, |sort| sort.rows -= 1),
             &|card| sort(card, |sort| sort.checksum = "0b".into()),
@@ -435,6 +455,7 @@ mod tests {
             &|card| card.values_changed = 1,
             &|card| card.memory.peak_resident_bytes += 1,
             &|card| card.memory.process_peaks.unreclaimable_bytes = 80 * MIB + 1,
+            &|card| card.memory.process_peaks.rss_bytes = 90 * MIB + 1,
             &|card| card.memory.process_peaks.samples = 0,
             &|card| card.spill.files_left.push("/x/.mempool/s/1".into()),
         ];

@@ -5,7 +5,10 @@ use std::{path::PathBuf, thread};
 use clap::{Args, Parser, Subcommand, builder::BoolishValueParser};
 use clap_complete::Shell;
 
-use crate::{size::Size, tpch::Query};
+use crate::{
+    size::{Limit, Size},
+    tpch::Query,
+};
 
 /// Holds more data than memory: a pool with an exact memory limit that spills to disk.
 #[derive(Parser)]
@@ -98,6 +101,10 @@ pub(crate) struct TpchArgs {
     /// Memory that the pool may use: 256MiB, 75% (of the machine or the container) or auto (half)
     #[arg(long, env = "MEMPOOL_MEMORY_LIMIT", value_name = "SIZE", default_value = "256MiB")]
     pub(crate) memory_limit: Size,
+
+    /// Maps of spilled values that may be in memory beside it: 64MiB, 10% or none (no limit)
+    #[arg(long, env = "MEMPOOL_MAPPED_LIMIT", value_name = "SIZE", default_value = "none")]
+    pub(crate) mapped_limit: Limit,
 
     /// Directory to spill to; a folder `.mempool` is made in it. Should be on a disk, not on tmpfs
     #[arg(long, env = "MEMPOOL_DISK", value_name = "DIR", default_value = ".")]

@@ -75,13 +75,13 @@ fn refuse(error: &clap::Error) -> ExitCode {
 }
 
 fn tpch(args: &TpchArgs) -> Result<u8, CliError> {
+    let memory_bytes = || Machine::this().memory().map(|memory| memory.bytes);
     let options = tpch::Options {
         scale: args.scale,
         queries: BTreeSet::from_iter(args.query.iter().copied()).into_iter().collect(),
         sorts: args.sort,
-        memory_limit_bytes: args
-            .memory_limit
-            .resolve(|| Machine::this().memory().map(|memory| memory.bytes))?,
+        memory_limit_bytes: args.memory_limit.resolve(memory_bytes)?,
+        mapped_limit_bytes: args.mapped_limit.resolve(memory_bytes)?,
         disk: args.disk.clone(),
         threads: args.threads.count(),
     };

@@ -58,6 +58,8 @@ pub(crate) struct Peaks {
     pub(crate) mapped_bytes: u64,
     /// Peak of `RssAnon` and `RssShmem` taken together at one instant: what the limit is held against.
     pub(crate) unreclaimable_bytes: u64,
+    /// Peak of all three taken together at one instant: the whole RSS, which schedulers look at.
+    pub(crate) rss_bytes: u64,
     /// How often it was looked.
     pub(crate) samples: u64,
 }
@@ -69,6 +71,8 @@ impl Peaks {
         self.mapped_bytes = self.mapped_bytes.max(now.mapped_bytes);
         self.unreclaimable_bytes =
             self.unreclaimable_bytes.max(now.anonymous_bytes + now.shared_bytes);
+        let rss_bytes = now.anonymous_bytes + now.shared_bytes + now.mapped_bytes;
+        self.rss_bytes = self.rss_bytes.max(rss_bytes);
         self.samples += 1;
     }
 }
@@ -232,6 +236,7 @@ mod tests {
             shared_bytes: 6 << 10,
             mapped_bytes: 5 << 10,
             unreclaimable_bytes: 14 << 10,
+            rss_bytes: 19 << 10,
             samples: 3,
         };
         assert_eq!(peaks, expected);

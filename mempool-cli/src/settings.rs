@@ -12,7 +12,7 @@ use crate::{
     cli::TpchArgs,
     disk::file_system,
     machine::Machine,
-    size::{Bytes, Size},
+    size::{Bytes, Limit, Size},
 };
 
 /// How the name of each variable begins.
@@ -95,6 +95,10 @@ fn value(matches: &ArgMatches, id: &str) -> String {
 fn means(id: &str, args: &TpchArgs) -> Option<String> {
     match id {
         "memory_limit" => memory(args.memory_limit),
+        "mapped_limit" => match args.mapped_limit {
+            Limit::None => None,
+            Limit::Of(size) => memory(size),
+        },
         "threads" => Some(args.threads.count().to_string()),
         "disk" => {
             let place = args.disk.canonicalize().ok();
@@ -189,8 +193,16 @@ mod tests {
     #[test]
     fn each_setting_has_flag_variable_and_default() {
         let all = settings(&[]).settings;
-        let flags =
-            ["--scale", "--query", "--sort", "--memory-limit", "--disk", "--threads", "--json"];
+        let flags = [
+            "--scale",
+            "--query",
+            "--sort",
+            "--memory-limit",
+            "--mapped-limit",
+            "--disk",
+            "--threads",
+            "--json",
+        ];
         assert!(all.iter().map(|setting| &setting.flag).eq(flags.iter()), "{all:?}");
         for setting in &all {
             let variable = setting.flag.trim_start_matches('-').replace('-', "_").to_uppercase();

@@ -17,6 +17,40 @@ pub(crate) enum Size {
     Auto,
 }
 
+/// A limit that need not be there: `none`, or an amount of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limit {
+    None,
+    Of(Size),
+}
+
+impl Limit {
+    /// The limit in bytes, if there is one; `memory_bytes` as for [`Size::resolve`].
+    ///
+    /// # Errors
+    /// What `memory_bytes` answers when it cannot say.
+    pub(crate) fn resolve<E>(
+        self,
+        memory_bytes: impl FnOnce() -> Result<u64, E>,
+    ) -> Result<Option<u64>, E> {
+        match self {
+            Self::None => Ok(None),
+            Self::Of(size) => size.resolve(memory_bytes).map(Some),
+        }
+    }
+}
+
+impl FromStr for Limit {
+    type Err = SizeError;
+
+    fn from_str(text: &str) -> Result<Self, SizeError> {
+        match text.trim() {
+            "none" => Ok(Self::None),
+            size => size.parse().map(Self::Of),
+        }
+    }
+}
+
 impl Size {
     /// The share that `auto` is.
     pub(crate) const AUTO_PERCENT: u8 = 50;
@@ -184,6 +218,15 @@ impl fmt::Display for Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_may_be_none() {
+        assert_eq!("none".parse(), Ok(Limit::None));
+        assert_eq!("64MiB".parse(), Ok(Limit::Of(Size::Bytes(64 << 20))));
+        assert!("0B".parse::<Limit>().is_err());
+        assert_eq!(Limit::None.resolve(|| Err("never asked")), Ok(None));
+        assert_eq!(Limit::Of(Size::Percent(50)).resolve(|| Ok::<_, ()>(1000)), Ok(Some(500)));
+    }
 
     fn bytes(text: &str) -> u64 {
         match text.parse() {

@@ -180,7 +180,11 @@ fn families(stats: &Stats) -> Vec<Family> {
         counter("mempool_written_bytes_total", written_bytes, "Bytes of frames that were written."),
         counter("mempool_failed_writes_total", failed_writes, "Frames that could not be written."),
         counter("mempool_panics_total", panics, "Panics of callbacks and drops of the user's."),
-        counter("mempool_mapped_trims_total", mapped_trims, "Views let go of for the mapped limit."),
+        counter(
+            "mempool_mapped_trims_total",
+            mapped_trims,
+            "Views let go of for the mapped limit.",
+        ),
         counter(
             "mempool_mapped_overruns_total",
             mapped_overruns,

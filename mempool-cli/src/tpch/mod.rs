@@ -64,6 +64,8 @@ pub(crate) struct Options {
     /// Whether to sort the table, too.
     pub(crate) sorts: bool,
     pub(crate) memory_limit_bytes: u64,
+    /// What may be mapped of spilled values, if that has a limit.
+    pub(crate) mapped_limit_bytes: Option<u64>,
     /// An existing directory.
     pub(crate) disk: PathBuf,
     /// At least 1.
@@ -106,10 +108,11 @@ pub(crate) fn run(options: &Options, progress: Progress, stop: Stop) -> Result<C
     let needed_bytes = plan.spilled_bytes_min(options.sorts);
     let (place, storage) = SpillPlace::open(&options.disk, needed_bytes)?;
     let sampler = Sampler::start()?;
-    let pool = PoolOptions::new()
-        .memory_limit(options.memory_limit_bytes)
-        .store(storage)
-        .open(Rkyv::new());
+    let mut settings = PoolOptions::new().memory_limit(options.memory_limit_bytes).store(storage);
+    if let Some(bytes) = options.mapped_limit_bytes {
+        settings = settings.mapped_limit(bytes);
+    }
+    let pool = settings.open(Rkyv::new());
     let job = Job { options, plan, group_plan, sort_plan, progress, stop, pool };
     let proof = Proof::make(&job)?;
     let peaks = sampler.finish();
@@ -241,6 +244,7 @@ impl Proof {
                 process_limit_bytes: options
                     .memory_limit_bytes
                     .saturating_add(PROCESS_ALLOWANCE_BYTES),
+                mapped_limit_bytes: options.mapped_limit_bytes,
             },
             spill: SpillPart {
                 directory: place.directory,
