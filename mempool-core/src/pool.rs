@@ -291,7 +291,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
     ///
     /// # Errors
     /// [`Error::HoldsReferences`] for a value that holds references; what the store and the codec say. An existing
-    /// file is then as it was.
+    /// file is then as it was, or replaced whole where only its directory could not be made durable.
     #[track_caller]
     pub fn save_to_disk<T>(
         &self,

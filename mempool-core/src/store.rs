@@ -81,7 +81,8 @@ pub trait SpillStore: Send + Sync + 'static {
     /// Writes a frame to a file of the user's, durably and whole, or leaves what was there.
     ///
     /// # Errors
-    /// As [`write`](Self::write).
+    /// As [`write`](Self::write). Where the file alone was made durable and its directory was not, the new file stands
+    /// there, whole, and may be gone after a power cut.
     fn save(&self, frame: &Frame<'_>, path: &Path) -> Result<Fingerprint, StoreError>;
 
     /// Opens a file that [`save`](Self::save) wrote, with every checksum checked over bytes that nobody else can

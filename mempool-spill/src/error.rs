@@ -69,6 +69,16 @@ pub enum SpillError {
         /// The path.
         path: PathBuf,
     },
+    /// A sessions' directory of another user's, who could change what is read from it.
+    #[error("{} belongs to user {owner}, and this process is user {us}: choose another directory", path.display())]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Who asks.
+        us: u32,
+    },
     /// A handle that this store did not give, or that was freed.
     #[error("there is no segment {segment} in {}", path.display())]
     NoSegment {
@@ -104,7 +114,9 @@ impl SpillError {
             Self::Io { source, .. } => io_kind(source),
             Self::Limit { .. } => StoreErrorKind::Full,
             Self::Damaged { .. } | Self::Truncated { .. } => StoreErrorKind::Damaged,
-            Self::NotRegular { .. } | Self::InsideSession { .. } => StoreErrorKind::Io,
+            Self::NotRegular { .. } | Self::InsideSession { .. } | Self::Foreign { .. } => {
+                StoreErrorKind::Io
+            }
             Self::NoSegment { .. } => StoreErrorKind::Missing,
             Self::Closed { .. } => StoreErrorKind::Closed,
         }

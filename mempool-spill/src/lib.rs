@@ -53,6 +53,7 @@ mod files;
 mod map;
 mod places;
 mod quota;
+mod save;
 mod saved;
 mod segment;
 mod session;

@@ -1,7 +1,6 @@
 //! Files of the user's: a frame saved durably and whole, and a file brought into the session before it is believed.
 
 use std::fs::File;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use mempool_core::{Fingerprint, Frame, FrameDamage, StoreError};
@@ -11,8 +10,8 @@ use crate::disk::write_all_at;
 use crate::error::SpillError;
 use crate::files::Files;
 use crate::quota::FileBytes;
+use crate::save;
 use crate::session::open_user_file;
-use crate::writer::{Target, write_frame};
 
 impl Files {
     /// Brings a file of the user's into the session, under no name: nobody else can change it there.
@@ -70,25 +69,8 @@ impl Files {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         let dir = rustix::fs::open(&directory, flags, Mode::empty());
         let dir = File::from(dir.map_err(|e| SpillError::io("open", &directory, e))?);
-        let number = self.next_number()?;
-        let temporary = format!(".mempool-save-{}-{number}", std::process::id());
-        let file = self.disk().create(dir.as_fd(), &temporary);
-        let file = file.map_err(|e| SpillError::io("create", &directory.join(&temporary), e))?;
-        let target =
-            Target { disk: self.disk(), file: &file, path, offset: 0, piece: Target::WHOLE };
-        let written = write_frame(&target, frame).and_then(|header| {
-            // A sync that failed is never tried again: the kernel may have forgotten what was lost. The file goes.
-            self.disk().sync(&file).map_err(|e| SpillError::io("sync", path, e))?;
-            self.disk()
-                .rename(dir.as_fd(), &temporary, &name)
-                .map_err(|e| SpillError::io("rename", path, e))?;
-            Ok(header)
-        });
-        let header = written.inspect_err(|_| {
-            let _ = self.disk().unlink(dir.as_fd(), &temporary);
-        })?;
-        self.disk().sync(&dir).map_err(|e| SpillError::io("sync", &directory, e))?;
-        Ok(Fingerprint { bytes: frame.frame_bytes(), ..Fingerprint::of(&header) })
+        self.session().sweep_saves(&dir);
+        save::save(self.disk(), &dir, path, &name, frame)
     }
 
     /// The directory of a file of the user's, and its name there.

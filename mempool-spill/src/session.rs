@@ -11,19 +11,24 @@
 //!
 //! A session is made under a temporary name, locked, then renamed. A sweeper locks first and then checks that the name
 //! still leads to what it locked; what it cannot lock is alive. It removes files with names of ours alone, and
-//! follows no link.
+//! follows no link. The number of a process in a name is for people to read: the lock alone says who lives.
+//!
+//! A `.mempool` that others may enter is closed to them when it is ours, and refused when it is not.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use mempool_core::fork::Maker;
 use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::SpillError;
+use crate::save;
 
 /// The name of the directory that holds all sessions.
 pub(crate) const ROOT: &str = ".mempool";
@@ -42,6 +47,9 @@ pub(crate) struct Session {
     path: PathBuf,
     pid: u32,
     maker: Maker,
+    /// Directories of the user's, by device and inode, that this session has looked through for what killed
+    /// processes left there.
+    swept: Mutex<BTreeSet<(u64, u64)>>,
 }
 
 /// What a sweep found.
@@ -53,6 +61,8 @@ pub struct Swept {
     pub files: u64,
     /// Sessions that live and were left alone.
     pub living: u64,
+    /// Files beside `.mempool` that dead processes were saving.
+    pub saves: u64,
 }
 
 impl Session {
@@ -67,10 +77,13 @@ impl Session {
         for attempt in 0..ATTEMPTS {
             match Self::attempt(&parent, &path, &mut swept) {
                 Ok(session) => return Ok((session, swept.unwrap_or_default())),
-                Err(error @ (Errno::NOENT | Errno::EXIST | Errno::WOULDBLOCK)) => last = error,
-                Err(error) => {
+                Err(Attempt::Failed(error @ (Errno::NOENT | Errno::EXIST | Errno::WOULDBLOCK))) => {
+                    last = error;
+                }
+                Err(Attempt::Failed(error)) => {
                     return Err(SpillError::io("make a session in", &path, error));
                 }
+                Err(Attempt::Refused(error)) => return Err(error),
             }
             if attempt > 8 {
                 std::thread::yield_now();
@@ -79,11 +92,13 @@ impl Session {
         Err(SpillError::io("make a session in", &path, last))
     }
 
-    fn attempt(parent: &OwnedFd, path: &Path, swept: &mut Option<Swept>) -> Result<Self, Errno> {
+    fn attempt(parent: &OwnedFd, path: &Path, swept: &mut Option<Swept>) -> Result<Self, Attempt> {
         make_dir(parent.as_fd(), ROOT)?;
         let root = rustix::fs::openat(parent, ROOT, DIRECTORY, Mode::empty())?;
+        make_private(root.as_fd(), &path.join(ROOT))?;
         if swept.is_none() {
-            *swept = Some(sweep(root.as_fd()));
+            let saves = save::sweep(parent.as_fd());
+            *swept = Some(Swept { saves, ..sweep(root.as_fd()) });
         }
         let pid = std::process::id();
         let number = RandomState::new().hash_one(pid);
@@ -93,12 +108,30 @@ impl Session {
         let dir = rustix::fs::openat(&root, &temporary, DIRECTORY, Mode::empty())?;
         rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive)?;
         if !leads_to(root.as_fd(), &temporary, dir.as_fd()) {
-            return Err(Errno::NOENT);
+            return Err(Errno::NOENT.into());
         }
+        // A umask may have taken what we need ourselves.
+        rustix::fs::fchmod(&dir, Mode::RWXU)?;
         rustix::fs::renameat(&root, &temporary, &root, &name)?;
+        if mutant!("session_unlocked_early") {
+            rustix::fs::flock(&dir, FlockOperation::Unlock)?;
+        }
         let parent = parent.try_clone().map_err(|_| Errno::MFILE)?;
         let path = path.join(ROOT).join(&name);
-        Ok(Self { parent, root, dir, name, path, pid, maker: Maker::here() })
+        let swept = Mutex::default();
+        Ok(Self { parent, root, dir, name, path, pid, maker: Maker::here(), swept })
+    }
+
+    /// Looks once through a directory of the user's for what killed processes were saving there.
+    pub(crate) fn sweep_saves(&self, dir: &File) {
+        let Ok(stat) = rustix::fs::fstat(dir) else { return };
+        let new = || {
+            let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+            swept.insert((stat.st_dev, stat.st_ino))
+        };
+        if new() {
+            save::sweep(dir.as_fd());
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -138,6 +171,34 @@ impl Session {
     }
 }
 
+/// Why a session was not made.
+enum Attempt {
+    /// By this call of the system; another attempt may succeed.
+    Failed(Errno),
+    /// For good.
+    Refused(SpillError),
+}
+
+impl From<Errno> for Attempt {
+    fn from(error: Errno) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Closes our own directory to everybody else; refuses one of another user's, who could change what we read from it.
+fn make_private(root: BorrowedFd<'_>, path: &Path) -> Result<(), Attempt> {
+    let stat = rustix::fs::fstat(root)?;
+    let (owner, us) = (stat.st_uid, rustix::process::geteuid().as_raw());
+    if owner != us && !mutant!("foreign_root_taken") {
+        let path = path.to_path_buf();
+        return Err(Attempt::Refused(SpillError::Foreign { path, owner, us }));
+    }
+    if Mode::from_raw_mode(stat.st_mode) != Mode::RWXU {
+        rustix::fs::fchmod(root, Mode::RWXU)?;
+    }
+    Ok(())
+}
+
 fn make_dir(parent: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
     match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
         Err(Errno::EXIST) => Ok(()),
@@ -146,7 +207,7 @@ fn make_dir(parent: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
 }
 
 /// Whether `name` leads, without a link, to what `open` is.
-fn leads_to(dir: BorrowedFd<'_>, name: &str, open: BorrowedFd<'_>) -> bool {
+pub(crate) fn leads_to(dir: BorrowedFd<'_>, name: &str, open: BorrowedFd<'_>) -> bool {
     let named = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
     match (named, rustix::fs::fstat(open)) {
         (Ok(named), Ok(open)) => (named.st_dev, named.st_ino) == (open.st_dev, open.st_ino),
@@ -162,12 +223,13 @@ pub fn sweep_directory(directory: &Path) -> Result<Swept, SpillError> {
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
     let parent = rustix::fs::open(directory, flags, Mode::empty());
     let parent = parent.map_err(|e| SpillError::io("open", directory, e))?;
+    let saves = save::sweep(parent.as_fd());
     let root = match rustix::fs::openat(&parent, ROOT, DIRECTORY, Mode::empty()) {
         Ok(root) => root,
-        Err(Errno::NOENT) => return Ok(Swept::default()),
+        Err(Errno::NOENT) => return Ok(Swept { saves, ..Swept::default() }),
         Err(error) => return Err(SpillError::io("open", &directory.join(ROOT), error)),
     };
-    let swept = sweep(root.as_fd());
+    let swept = Swept { saves, ..sweep(root.as_fd()) };
     // It stays when something is in it.
     let _ = rustix::fs::unlinkat(&parent, ROOT, AtFlags::REMOVEDIR);
     Ok(swept)
@@ -178,7 +240,8 @@ fn sweep(root: BorrowedFd<'_>) -> Swept {
     let mut swept = Swept::default();
     for name in names(root).into_iter().filter(|name| is_session(name)) {
         let Ok(dir) = rustix::fs::openat(root, &name, DIRECTORY, Mode::empty()) else { continue };
-        if rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let locked = rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive);
+        if locked.is_err() && !mutant!("sweep_without_lock") {
             swept.living += 1;
             continue;
         }
