@@ -26,6 +26,10 @@ pub enum DiskCall {
     Sync,
     /// [`Disk::rename`]
     Rename,
+    /// [`Disk::unlink`]
+    Unlink,
+    /// [`Disk::len`]
+    Len,
     /// [`Disk::map`]
     Map,
     /// [`Disk::read_exact_at`]
@@ -34,13 +38,15 @@ pub enum DiskCall {
 
 impl DiskCall {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Create,
         Self::Allocate,
         Self::Punch,
         Self::Write,
         Self::Sync,
         Self::Rename,
+        Self::Unlink,
+        Self::Len,
         Self::Map,
         Self::Read,
     ];
@@ -164,10 +170,12 @@ impl Disk for FaultyDisk {
     }
 
     fn unlink(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+        self.check(DiskCall::Unlink)?;
         RealDisk.unlink(dir, name)
     }
 
     fn len(&self, file: &File) -> io::Result<u64> {
+        self.check(DiskCall::Len)?;
         RealDisk.len(file)
     }
 

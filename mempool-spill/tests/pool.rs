@@ -299,61 +299,6 @@ fn dead_sessions_are_swept_and_links_are_not_followed() {
 }
 
 #[test]
-fn every_fault_goes_to_the_caller_and_leaks_nothing() {
-    const ENOSPC: i32 = 28;
-    const EIO: i32 = 5;
-    const EMFILE: i32 = 24;
-    const EFBIG: i32 = 27;
-    let faults = [ENOSPC, EIO, EMFILE, EFBIG].map(DiskFault::Errno);
-    let mut injected = 0;
-    for call in DiskCall::ALL {
-        for fault in faults.into_iter().chain([DiskFault::ShortThen(ENOSPC)]) {
-            for skip in 0..8 {
-                injected += one_fault(call, skip, fault);
-            }
-        }
-    }
-    assert!(injected > 100, "{injected} faults were met");
-}
-
-fn one_fault(call: DiskCall, skip: u64, fault: DiskFault) -> u64 {
-    let scratch = Scratch::new(&format!("fault-{call:?}"));
-    let disk = FaultyDisk::new();
-    {
-        let store = spill(&scratch.0).disk(disk.clone()).open().unwrap();
-        let pool = options(150_000).store(store).open(Blob);
-        disk.fail(call, skip, 2, fault);
-        let mut kept = Vec::new();
-        for n in 0..10 {
-            if let Ok(one) = pool.set(bytes(n, sizes(n + 4))) {
-                kept.push((n, one));
-            }
-        }
-        for (n, one) in &kept {
-            let _ = pool.move_to_disk(one);
-            let _ = pool.save_to_disk(one, scratch.0.join(format!("saved-{n}")));
-            let _ = pool.get(one);
-        }
-        disk.heal();
-        for (n, one) in &kept {
-            let path = scratch.0.join(format!("saved-{n}"));
-            assert_eq!(pool.get(one).unwrap()[..], bytes(*n, sizes(n + 4))[..], "{call:?} {skip}");
-            if path.exists() {
-                assert_eq!(load(&pool, &path).unwrap(), bytes(*n, sizes(n + 4)), "whole or absent");
-                fs::remove_file(path).unwrap();
-            }
-        }
-        drop(kept);
-        pool.quiesce();
-        let stats = pool.stats();
-        assert_eq!((stats.used_bytes, stats.live_disk_bytes, stats.store.live_bytes), (0, 0, 0));
-        pool.close().unwrap();
-    }
-    assert!(scratch.is_empty(), "{call:?} {skip} {fault:?} left a file behind");
-    disk.failed()
-}
-
-#[test]
 fn small_values_are_written_many_at_once() {
     let scratch = Scratch::new("batches");
     let disk = FaultyDisk::new();
