@@ -32,7 +32,8 @@
 //! # What is assumed
 //!
 //! Nobody else writes in the session's directory. A device that fails when a mapped page is read ends the process with
-//! SIGBUS; one that then returns other bytes cannot be noticed. Spilled values do not survive their process.
+//! SIGBUS ([`name_files_on_sigbus`] has it say which file it was); one that then returns other bytes cannot be noticed.
+//! Spilled values do not survive their process.
 
 macro_rules! mutant {
     ($name:literal) => {{
@@ -57,6 +58,7 @@ mod save;
 mod saved;
 mod segment;
 mod session;
+mod sigbus;
 mod store;
 mod survey;
 mod views;
@@ -67,5 +69,6 @@ pub use error::SpillError;
 #[cfg(feature = "testing")]
 pub use faulty::{DiskCall, DiskFault, FaultyDisk};
 pub use session::{Swept, sweep_directory};
+pub use sigbus::name_files_on_sigbus;
 pub use store::{SpillOptions, SpillStorage, Verify};
 pub use survey::{SessionReport, SessionState, survey};

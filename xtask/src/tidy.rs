@@ -24,6 +24,7 @@ const UNSAFE_FILES: &[&str] = &[
     "mempool-core/src/testing/child.rs",
     "mempool-codec/src/rkyv.rs",
     "mempool-spill/src/map.rs",
+    "mempool-spill/src/sigbus.rs",
     "mempool-codec/tests/exact.rs",
     "mempool-codec/tests/hostile.rs",
 ];
