@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::Verdict;
+use crate::crashpoints;
 use crate::invocation::Invocation;
 use crate::proof::Tier;
 use crate::step::{Runner, Step};
@@ -35,11 +36,15 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
         Step::tests("hostile", test::hostile(workspace, "10000000")).bar(13),
         Step::tests("loom", test::loom(workspace, "4")).bar(3),
         Step::tests("shuttle", test::shuttle(workspace, "1000000")).bar(4),
-        Step::tests(
-            "spill",
-            release(workspace, "mempool-spill").env("DAMAGE_CASES", "5000000").env("KILLS", "5000"),
-        )
-        .bar(12),
+        Step::tests("spill", release(workspace, "mempool-spill").env("DAMAGE_CASES", "5000000"))
+            .bar(12),
+        Step::tests("faults", test::faults(workspace, "1", "10").env("FAULT_POINTS", "1000"))
+            .bar(5),
+        crashpoints::exact(workspace, 10_000, 1),
+        crashpoints::random(workspace, 5000, 1),
+        Step::tests("full disk", test::spill(workspace, "full")).bar(11),
+        Step::tests("damage", test::damage(workspace, "5000000")).bar(12),
+        Step::tests("lifecycle", test::spill(workspace, "lifecycle").env("RACES", "20000")).bar(23),
         Step::check("fuzz", FUZZ_TARGETS.iter().map(|target| fuzz(workspace, target)).collect())
             .bar(14)
             .needs(fuzzer, "cargo-fuzz with a nightly toolchain is not installed"),

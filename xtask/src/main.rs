@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod crashpoints;
 mod deep;
 mod errcover;
 mod invocation;
@@ -62,6 +63,12 @@ const TASKS: &[Task] = &[
         arguments: "[--list] [NAME...]",
         about: "plant each known bug and see that its test catches it",
         run: mutants::run,
+    },
+    Task {
+        name: "crashpoints",
+        arguments: "[--mode kill|random] [--limit N] [--seed S]",
+        about: "kill a process that spills at so many points, and look at what it leaves",
+        run: crashpoints::run,
     },
     Task {
         name: "bench",

@@ -58,6 +58,45 @@ const MUTANTS: &[Mutant] = &[
         "readback",
         "a_copy_is_counted_and_makes_room_for_others",
     ),
+    mutant(
+        "renamed_before_written",
+        "mempool-spill",
+        "crashpoints",
+        "a_kill_at_any_call_leaves_nothing",
+    ),
+    mutant(
+        "session_unlocked_early",
+        "mempool-spill",
+        "crashpoints",
+        "a_kill_at_any_moment_leaves_nothing",
+    ),
+    mutant(
+        "sweep_without_lock",
+        "mempool-spill",
+        "lifecycle",
+        "the_lock_and_not_the_number_says_who_lives",
+    ),
+    mutant("foreign_root_taken", "mempool-spill", "lifecycle", "another_users_root_is_refused"),
+    mutant(
+        "short_write_taken_for_whole",
+        "mempool-spill",
+        "faults",
+        "a_short_write_is_not_taken_for_a_whole_one",
+    ),
+    mutant(
+        "place_kept_after_failure",
+        "mempool-spill",
+        "faults",
+        "a_place_whose_write_failed_is_given_back",
+    ),
+    mutant("file_kept_after_failure", "mempool-spill", "faults", "every_call_fails_at_every_turn"),
+    mutant(
+        "content_unchecked",
+        "mempool-spill",
+        "damage",
+        "a_damaged_frame_is_never_another_value",
+    ),
+    mutant("sigbus_unnamed", "mempool-spill", "sigbus", "the_last_message_names_the_file"),
     mutant("fork_unnoticed", "mempool-core", "fork", "every_call_of_a_child_answers_forked"),
 ];
 

@@ -5,6 +5,7 @@
 //! one in release. Only loom and shuttle, whose `cfg` changes every crate, build apart.
 
 use crate::Verdict;
+use crate::crashpoints;
 use crate::errcover;
 use crate::invocation::{Flavor, Invocation};
 use crate::metadata::{Metadata, Package};
@@ -30,6 +31,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Verdict {
 fn steps(workspace: &Workspace, metadata: &Metadata) -> Vec<Step> {
     let mut steps = lints(workspace, metadata);
     steps.extend(tests(workspace, metadata));
+    steps.extend(disk(workspace));
     steps.extend(downstream(workspace));
     steps.extend(program(workspace));
     steps.extend(where_installed(workspace));
@@ -109,6 +111,47 @@ fn tests(workspace: &Workspace, metadata: &Metadata) -> Vec<Step> {
         Step::tests("loom", loom(workspace, "3")).bar(3),
         Step::tests("shuttle", shuttle(workspace, "20000")).bar(4),
     ]
+}
+
+/// What the disk, the system and the neighbours may do to a session. One build in release for all.
+fn disk(workspace: &Workspace) -> Vec<Step> {
+    let life = || spill(workspace, "lifecycle");
+    vec![
+        Step::tests("faults", faults(workspace, "4", "1")).bar(5),
+        crashpoints::exact(workspace, 200, 1),
+        crashpoints::random(workspace, 200, 1),
+        Step::tests("full disk", spill(workspace, "full")).bar(11),
+        Step::tests("damage", damage(workspace, "100000")).bar(12),
+        Step::tests("planted", life().arguments(&["planted", "root", "umask", "name"])).bar(22),
+        Step::tests("lifecycle", life().env("RACES", "1000")).bar(23),
+    ]
+}
+
+/// A test binary of the spill engine, in release; what follows are arguments of its harness.
+pub(crate) fn spill(workspace: &Workspace, binary: &str) -> Invocation {
+    workspace
+        .cargo(&[
+            "test",
+            "--locked",
+            "--release",
+            "--package",
+            "mempool-spill",
+            "--features",
+            "testing",
+            "--test",
+            binary,
+        ])
+        .arguments(&["--", "--show-output"])
+}
+
+/// One of so many faults of the disk, over so many forms of the workloads.
+pub(crate) fn faults(workspace: &Workspace, share: &str, seeds: &str) -> Invocation {
+    spill(workspace, "faults").env("FAULT_SHARE", share).env("FAULT_SEEDS", seeds)
+}
+
+/// So many damaged frames of a session's own.
+pub(crate) fn damage(workspace: &Workspace, frames: &str) -> Invocation {
+    spill(workspace, "damage").env("DAMAGED_FRAMES", frames)
 }
 
 /// The reference model beside the pool, over so many sequences.
