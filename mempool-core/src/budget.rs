@@ -27,7 +27,7 @@ pub enum Wait {
 
 impl Wait {
     /// Whether there is nothing left to wait for. Under a model checker there is no time.
-    fn is_over(self) -> bool {
+    pub(crate) fn is_over(self) -> bool {
         match self {
             Self::No => true,
             Self::For(_) => false,

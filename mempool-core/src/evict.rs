@@ -61,14 +61,14 @@ impl Evictor for Shared {
         self.passes.begin();
         let progress = events::evicting(self, bytes, || self.pass(bytes));
         let others = self.passes.end();
-        match (progress, wait, others) {
+        match (progress, others) {
             // Values that another thread is evicting are no pins: their room comes, so even he who does not wait
-            // for pins looks again when that thread is done.
-            (Progress::Stuck, Wait::No, Some(others)) => {
+            // for pins any more looks again when that thread is done.
+            (Progress::Stuck, Some(others)) if wait.is_over() => {
                 self.passes.wait_for_one_of(others);
                 Progress::Freed
             }
-            (progress, ..) => progress,
+            (progress, _) => progress,
         }
     }
 

@@ -14,7 +14,7 @@ use crate::claim::{Back, Kept, OwnFrame, Place};
 use crate::codec::{Format, Room};
 use crate::dref::{AnyRef, References, joined};
 use crate::entry::{Entry, Held};
-use crate::error::{CodecError, Error, FrameDamage, Result, StoreErrorKind};
+use crate::error::{CodecError, Error, FrameDamage, Result, StoreError, StoreErrorKind};
 use crate::events;
 use crate::evict::Passes;
 use crate::fork::Maker;
@@ -462,7 +462,11 @@ impl Shared {
             }
         }
         let span = events::writing(self, frames.len());
-        let (handles, refused) = self.back.store.write_batch(&frames);
+        // A store that panics has broken its promise; whoever waits for these entries must not wait for ever.
+        let write = || self.back.store.write_batch(&frames);
+        let (handles, refused) = catch_unwind(AssertUnwindSafe(write)).unwrap_or_else(|_| {
+            (Vec::new(), Some(StoreError::new(StoreErrorKind::Io, "the store panicked")))
+        });
         if let (Some(error), Some(frame)) = (refused, frames.get(handles.len())) {
             failed = Some(frame_error(frame, error));
         }
@@ -648,7 +652,7 @@ fn reference_count(references: usize) -> u32 {
 }
 
 /// The codec's own error where there is one, else the store's.
-fn frame_error(frame: &Frame<'_>, error: crate::error::StoreError) -> Error {
+fn frame_error(frame: &Frame<'_>, error: StoreError) -> Error {
     match (error.kind, frame.take_failure()) {
         (StoreErrorKind::Codec, Some(codec)) => codec,
         _ => error.into(),

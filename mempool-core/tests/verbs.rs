@@ -2,14 +2,16 @@
 #![cfg(feature = "testing")]
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test")]
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use mempool_core::testing::{Call, FaultyStore, Switch};
 use mempool_core::{
-    Blob, Buffer, Codec, CodecName, DRef, Error, Format, Handle, MemoryStore, Policy, Pool,
-    PoolOptions, Rejected, Result, Room, SetOptions, Sink, Source, StoreErrorKind, Wait, copy_into,
+    Blob, Buffer, Codec, CodecName, DRef, Error, Fingerprint, Format, Frame, Handle, MemoryStore,
+    Policy, Pool, PoolOptions, Rejected, Result, Room, SetOptions, Sink, Source, SpillStore,
+    StoreError, StoreErrorKind, Wait, copy_into,
 };
 
 /// The pool of most tests has room for four values of as many bytes.
@@ -500,6 +502,43 @@ fn a_value_that_its_codec_cannot_write_is_passed_over() {
     drop((pins, unlucky));
     pool.quiesce();
     assert_eq!(pool.stats().used_bytes, 0);
+}
+
+/// A store that panics when it is to write.
+struct Panics;
+
+impl SpillStore for Panics {
+    fn write(&self, _frame: &Frame<'_>) -> Result<Handle, StoreError> {
+        panic!("on purpose")
+    }
+
+    fn open(&self, _handle: &Handle, _room: &mut Room) -> Result<Buffer, StoreError> {
+        unreachable!("nothing was written")
+    }
+
+    fn free(&self, _handle: &Handle) {}
+
+    fn save(&self, _frame: &Frame<'_>, _path: &Path) -> Result<Fingerprint, StoreError> {
+        unreachable!("nothing is saved")
+    }
+
+    fn load(&self, _path: &Path, _room: &mut Room) -> Result<Buffer, StoreError> {
+        unreachable!("nothing is loaded")
+    }
+}
+
+#[test]
+fn a_store_that_panics_fails_the_call_and_hangs_nobody() {
+    let pool = options().store(Panics).open(Blob);
+    let all = fill(&pool, 4);
+    let rejected = pool.set(value(9)).unwrap_err();
+    assert!(rejected.error.to_string().contains("could not be written"), "{}", rejected.error);
+    for (n, one) in (0..).zip(&all) {
+        assert_eq!(pool.get(one).unwrap()[..], value(n)[..]);
+        assert!(matches!(pool.move_to_disk(one), Err(Error::Store(_))));
+    }
+    drop(all);
+    assert_empty(&pool);
 }
 
 #[test]
