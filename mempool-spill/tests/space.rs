@@ -29,13 +29,24 @@ impl Drop for Scratch {
     }
 }
 
-const SEGMENT: u64 = 1 << 20;
+/// How large a test is. `SPACE=full` is what a program has: segments of 64 MiB, values of up to 64 MiB.
+#[derive(Clone, Copy)]
+struct Scale {
+    segment: u64,
+    /// Sizes go from 16 bytes to two to this power.
+    magnitude_max: u64,
+    limit: u64,
+    rounds: u64,
+}
 
-fn open(directory: &Path, disk: &FaultyDisk, limit: u64) -> (Pool<Blob>, PathBuf) {
-    let store = SpillOptions::new(directory).segment_bytes(SEGMENT).disk(disk.clone());
+const SMALL: Scale = Scale { segment: 1 << 20, magnitude_max: 21, limit: 4 << 20, rounds: 20 };
+const FULL: Scale = Scale { segment: 64 << 20, magnitude_max: 26, limit: 256 << 20, rounds: 100 };
+
+fn open(directory: &Path, disk: &FaultyDisk, scale: Scale) -> (Pool<Blob>, PathBuf) {
+    let store = SpillOptions::new(directory).segment_bytes(scale.segment).disk(disk.clone());
     let store = store.open().unwrap();
     let session = store.session_path().to_path_buf();
-    let options = PoolOptions::new().memory_limit(limit).room_timeout(Duration::ZERO);
+    let options = PoolOptions::new().memory_limit(scale.limit).room_timeout(Duration::ZERO);
     (options.store(store).open(Blob), session)
 }
 
@@ -51,8 +62,8 @@ impl Numbers {
     }
 
     /// Sizes of all magnitudes: as many from 16 to 32 as from 1 MiB to 2 MiB.
-    fn size(&mut self) -> usize {
-        let magnitude = 4 + self.below(17);
+    fn size(&mut self, magnitude_max: u64) -> usize {
+        let magnitude = 4 + self.below(magnitude_max - 4);
         ((1 << magnitude) + self.below(1 << magnitude)) as usize
     }
 }
@@ -74,6 +85,18 @@ fn on_device(session: &Path) -> (u64, u64) {
     (blocks.iter().sum(), blocks.len() as u64)
 }
 
+/// Descriptors and maps of spill files that this process has.
+fn held_by_process() -> (usize, usize) {
+    let ours = |path: &str| path.contains("mempool-space-follows") && path.contains("/seg-");
+    let descriptors = fs::read_dir("/proc/self/fd").unwrap();
+    let links = descriptors.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    (
+        links.filter(|link| ours(&link.display().to_string())).count(),
+        maps.lines().filter(|line| ours(line)).count(),
+    )
+}
+
 struct Kept {
     seed: u64,
     len: usize,
@@ -82,26 +105,29 @@ struct Kept {
 
 #[test]
 fn disk_use_follows_what_lives() {
+    let full = std::env::var("SPACE").is_ok_and(|scale| scale == "full");
+    let scale = if full { FULL } else { SMALL };
     let scratch = Scratch::new("follows");
     let disk = FaultyDisk::new();
-    let (pool, session) = open(&scratch.0, &disk, 4 << 20);
+    let (pool, session) = open(&scratch.0, &disk, scale);
+    let baseline = held_by_process();
     let seed = std::env::var("SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(42);
     println!("SEED={seed}");
     let mut numbers = Numbers(seed);
     let mut kept: Vec<Kept> = Vec::new();
     let mut views: Vec<(u64, usize, Buffer)> = Vec::new();
-    for round in 0..20 {
+    for round in 0..scale.rounds {
         // About four times the limit is set, then most of it is dropped.
         let mut set = 0;
-        while set < 16 << 20 {
-            let (seed, len) = (numbers.below(u64::MAX), numbers.size());
+        while set < 4 * scale.limit {
+            let (seed, len) = (numbers.below(u64::MAX), numbers.size(scale.magnitude_max));
             let reference = pool.set(bytes(seed, len)).unwrap_or_else(|rejected| {
                 // What is looked at cannot be evicted.
                 views.clear();
                 pool.set(rejected.value).unwrap()
             });
             kept.push(Kept { seed, len, reference });
-            set += len;
+            set += len as u64;
             if numbers.below(50) == 0 {
                 let one = &kept[numbers.below(kept.len() as u64) as usize];
                 let view = pool.get(&one.reference).unwrap();
@@ -117,7 +143,7 @@ fn disk_use_follows_what_lives() {
         let stats = pool.stats();
         // What somebody looks at stays, whether its value lives or not: the blocks of 64 KiB that it lies in.
         let held: u64 = views.iter().map(|(_, len, _)| *len as u64 + (2 << 16)).sum();
-        let bound = stats.store.live_bytes * 13 / 10 + 2 * SEGMENT + held;
+        let bound = stats.store.live_bytes * 13 / 10 + 2 * scale.segment + held;
         assert!(stats.store.disk_bytes <= bound, "round {round}: {:?}, bound {bound}", stats.store);
         let (device, files) = on_device(&session);
         // A file with holes has a block of the file system's own to list them.
@@ -130,8 +156,10 @@ fn disk_use_follows_what_lives() {
     pool.quiesce();
     let stats = pool.stats();
     assert_eq!((stats.used_bytes, stats.store.live_bytes), (0, 0));
-    assert!(stats.store.disk_bytes <= 2 * SEGMENT + SEGMENT / 4, "{:?}", stats.store);
+    assert!(stats.store.disk_bytes <= 2 * scale.segment + scale.segment / 4, "{:?}", stats.store);
     pool.close().unwrap();
+    drop(pool);
+    assert_eq!(held_by_process(), baseline, "descriptors and maps are as before");
     assert!(fs::read_dir(&scratch.0).unwrap().next().is_none());
 }
 
@@ -139,7 +167,7 @@ fn disk_use_follows_what_lives() {
 fn files_are_written_anew() {
     let scratch = Scratch::new("anew");
     let disk = FaultyDisk::new();
-    let (pool, _) = open(&scratch.0, &disk, 3 << 20);
+    let (pool, _) = open(&scratch.0, &disk, Scale { limit: 3 << 20, ..SMALL });
     for round in 0..50 {
         let all: Vec<_> =
             (0..6).map(|n| pool.set(bytes(round * 10 + n, 700_000)).unwrap()).collect();
@@ -159,7 +187,7 @@ fn a_disk_that_cannot_give_space_back_only_takes_longer() {
     let scratch = Scratch::new("no-holes");
     let disk = FaultyDisk::new();
     disk.fail(DiskCall::Punch, 0, u64::MAX, DiskFault::Errno(95));
-    let (pool, _) = open(&scratch.0, &disk, 1 << 20);
+    let (pool, _) = open(&scratch.0, &disk, Scale { limit: 1 << 20, ..SMALL });
     let all: Vec<_> = (0..600).map(|n| pool.set(bytes(n, 20_000)).unwrap()).collect();
     let kept: Vec<_> = (0..).zip(all).filter(|(n, _)| n % 10 == 0).collect();
     pool.quiesce();
