@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use mempool_core::{Content, Frame, StoreError};
 
@@ -13,6 +14,9 @@ use crate::places::{Extent, PLACE};
 /// What is gathered before it is written, and the most that is written at once: small enough to be copied while what was
 /// hashed a moment ago is still in the processor's cache.
 const CHUNK: usize = 256 << 10;
+
+/// From this size on a second thread hashes while the first one writes.
+const HASHED_BESIDE: usize = 8 << 20;
 
 /// A place in a file, for one frame.
 pub(crate) struct Target<'a> {
@@ -157,6 +161,28 @@ fn pieces(mut bytes: &[u8], mut at: u64, piece: u64) -> impl Iterator<Item = (&[
     })
 }
 
+/// Writes `bytes` while a second thread hashes them. What that one has not come to when all is written, because other
+/// work has the processor, is hashed here: it can only help.
+fn put_beside(
+    target: &Target<'_>,
+    from: u64,
+    hash: &mut Running,
+    bytes: &[u8],
+) -> Result<(), SpillError> {
+    let pieces_left = Mutex::new((hash, bytes.chunks(CHUNK)));
+    let hash_next = || {
+        let (hash, pieces) = &mut *pieces_left.lock().unwrap_or_else(PoisonError::into_inner);
+        pieces.next().map(|piece| hash.update(piece)).is_some()
+    };
+    std::thread::scope(|scope| {
+        // Without a second thread all is hashed here.
+        let _ = std::thread::Builder::new().spawn_scoped(scope, || while hash_next() {});
+        let written = target.write(bytes, from);
+        while hash_next() {}
+        written
+    })
+}
+
 /// Gathers what is small; what is large goes to the file from where it lies.
 struct FileContent<'a> {
     target: &'a Target<'a>,
@@ -170,6 +196,9 @@ impl FileContent<'_> {
         let Self { target, at, hash, .. } = self;
         let from = *at;
         *at = from.saturating_add(bytes.len() as u64);
+        if bytes.len() >= HASHED_BESIDE {
+            return put_beside(target, from, hash, bytes);
+        }
         pieces(bytes, from, target.piece).try_for_each(|(piece, at)| {
             hash.update(piece);
             target.write_piece(piece, at)
