@@ -15,7 +15,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("mempool-net", &["mempool-core"]),
 ];
 
-/// The files that may hold `unsafe`; what tests need to count allocations and to fork beside them.
+/// The files that may hold `unsafe`; what tests need to count allocations and to fork, and what a
+/// bench needs of peers and kernel, beside them.
 const UNSAFE_FILES: &[&str] = &[
     "mempool-core/src/entry.rs",
     "mempool-core/src/buffer.rs",
@@ -27,6 +28,9 @@ const UNSAFE_FILES: &[&str] = &[
     "mempool-spill/src/sigbus.rs",
     "mempool-codec/tests/exact.rs",
     "mempool-codec/tests/hostile.rs",
+    "bench-peers/src/cold.rs",
+    "bench-peers/src/stores/lmdb.rs",
+    "bench-peers/src/stores/mapped.rs",
 ];
 
 /// Least versions, because of advisories or of bugs that we met.
