@@ -14,13 +14,16 @@ pub(crate) struct Machine {
     memory: String,
     kernel: String,
     file_system: String,
+    /// As it was named, for it goes into files that others read.
+    directory: String,
     rustc: String,
     date: String,
     commit: String,
 }
 
 impl Machine {
-    pub(crate) fn here(workspace: &Workspace) -> Self {
+    /// This machine, and the file system of `directory`, on which is measured.
+    pub(crate) fn here(workspace: &Workspace, directory: &Path) -> Self {
         let unknown = || String::from("unknown");
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let seconds =
@@ -34,8 +37,9 @@ impl Machine {
             kernel: Some(read("/proc/sys/kernel/osrelease").trim().to_owned())
                 .filter(|kernel| !kernel.is_empty())
                 .unwrap_or_else(unknown),
-            file_system: file_system(&read("/proc/self/mountinfo"), &workspace.target)
+            file_system: file_system(&read("/proc/self/mountinfo"), directory)
                 .unwrap_or_else(unknown),
+            directory: directory.display().to_string(),
             rustc: workspace
                 .output("rustc", &["--version"])
                 .map_or_else(|_| unknown(), |version| version.trim().to_owned()),
@@ -50,7 +54,7 @@ impl fmt::Display for Machine {
         writeln!(f, "processor    {}, {} threads", self.processor, self.threads)?;
         writeln!(f, "memory       {}", self.memory)?;
         writeln!(f, "kernel       {}", self.kernel)?;
-        writeln!(f, "file system  {} (target directory)", self.file_system)?;
+        writeln!(f, "file system  {} ({})", self.file_system, self.directory)?;
         writeln!(f, "compiler     {}", self.rustc)?;
         writeln!(f, "date         {}", self.date)?;
         write!(f, "commit       {}", self.commit)

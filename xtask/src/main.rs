@@ -72,7 +72,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "bench",
-        arguments: "core|spill [ARGUMENT...]",
+        arguments: "core|spill|peers [ARGUMENT...]",
         about: "measure, with the machine printed above the figures",
         run: bench::run,
     },
