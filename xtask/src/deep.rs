@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::Verdict;
+use crate::bench::{PEERS, peers_cargo};
 use crate::crashpoints;
 use crate::invocation::Invocation;
 use crate::proof::Tier;
@@ -31,6 +32,10 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Verdict {
 
 fn steps(workspace: &Workspace) -> Vec<Step> {
     let fuzzer = workspace.output("cargo", &["+nightly", "fuzz", "--version"]).is_ok();
+    let registry =
+        workspace.output("cargo", &["fetch", "--locked", "--manifest-path", PEERS]).is_ok();
+    let lint =
+        peers_cargo(workspace, "clippy").arguments(&["--all-targets", "--", "-D", "warnings"]);
     vec![
         Step::tests("model", test::model(workspace, "300000")).bar(1),
         Step::tests("hostile", test::hostile(workspace, "10000000")).bar(13),
@@ -48,6 +53,9 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
         Step::check("fuzz", FUZZ_TARGETS.iter().map(|target| fuzz(workspace, target)).collect())
             .bar(14)
             .needs(fuzzer, "cargo-fuzz with a nightly toolchain is not installed"),
+        // That it still compiles and counts right; what it measures is for a quiet machine.
+        Step::check("peers", vec![lint, peers_cargo(workspace, "test")])
+            .needs(registry, "the peers' packages are not here and the registry is not reached"),
     ]
 }
 
