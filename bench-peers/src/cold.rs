@@ -4,7 +4,7 @@
 
 use std::error::Error;
 use std::fs::{self, File};
-use std::io::IoSliceMut;
+use std::io::{self, IoSliceMut};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -25,7 +25,9 @@ pub(crate) fn drop_pages(directory: &Path) -> Result<f64, Box<dyn Error>> {
     syncfs(File::open(directory)?)?;
     let files = files(directory)?;
     for path in &files {
-        fadvise(File::open(path)?, 0, None, Advice::DontNeed)?;
+        if let Some(file) = there(File::open(path))? {
+            fadvise(file, 0, None, Advice::DontNeed)?;
+        }
     }
     cached(&files)
 }
@@ -51,9 +53,18 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
 pub(crate) fn disk_bytes(directory: &Path) -> Result<u64, Box<dyn Error>> {
     let mut bytes = 0;
     for path in files(directory)? {
-        bytes += fs::symlink_metadata(path)?.blocks() * 512;
+        bytes += there(fs::symlink_metadata(path))?.map_or(0, |file| file.blocks() * 512);
     }
     Ok(bytes)
+}
+
+/// None for a file that its store has removed since it was listed: some tidy up in threads of their own.
+fn there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn unmap_pages(directory: &Path) -> Result<(), Box<dyn Error>> {
@@ -81,20 +92,20 @@ fn unmap_pages(directory: &Path) -> Result<(), Box<dyn Error>> {
 fn cached(files: &[PathBuf]) -> Result<f64, Box<dyn Error>> {
     let mut sized = Vec::with_capacity(files.len());
     for path in files {
-        sized.push((path, fs::symlink_metadata(path)?.len()));
+        sized.push((path, there(fs::symlink_metadata(path))?.map_or(0, |file| file.len())));
     }
     let step = (sized.iter().map(|(_, bytes)| bytes).sum::<u64>() / PROBES).max(4096);
-    let (mut there, mut probed, mut next) = (0_u64, 0_u64, 0_u64);
+    let (mut cached, mut probed, mut next) = (0_u64, 0_u64, 0_u64);
     for (path, bytes) in sized {
         if next < bytes {
-            let file = File::open(path)?;
+            let Some(file) = there(File::open(path))? else { continue };
             // A read that may not wait starts to read ahead all the same, unless reads are said to be in no order.
             fadvise(&file, 0, None, Advice::Random)?;
             while next < bytes {
                 let at = next / 4096 * 4096;
                 // A page of a hole is made without the disk.
                 if seek(&file, SeekFrom::Data(at)) == Ok(at) {
-                    there += u64::from(is_cached(&file, at)?);
+                    cached += u64::from(is_cached(&file, at)?);
                     probed += 1;
                 }
                 next += step;
@@ -103,7 +114,7 @@ fn cached(files: &[PathBuf]) -> Result<f64, Box<dyn Error>> {
         }
         next -= bytes;
     }
-    Ok(100.0 * there as f64 / probed.max(1) as f64)
+    Ok(100.0 * cached as f64 / probed.max(1) as f64)
 }
 
 fn is_cached(file: &File, at: u64) -> Result<bool, Errno> {
