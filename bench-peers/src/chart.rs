@@ -13,13 +13,15 @@ const GAP: usize = 20;
 const PANEL: usize = 170;
 const HEIGHT: usize = 110;
 const LEFT: usize = 20;
+/// What the line of names needs.
+const WIDTH_MIN: usize = 580;
 const TOP: usize = 50;
 
 /// The chart as a document of SVG.
 pub(crate) fn draw(report: &Report) -> String {
     let (names, sizes) = (report.names(), report.sizes());
     let group = names.len() * BAR + GAP;
-    let width = 2 * LEFT + sizes.len() * group;
+    let width = (2 * LEFT + sizes.len() * group).max(WIDTH_MIN);
     let height = TOP + WORKLOADS.len() * PANEL;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" font-family=\"sans-serif\" font-size=\"11\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
