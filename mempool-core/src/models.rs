@@ -3,15 +3,17 @@
 
 #![expect(unsafe_code, reason = "loom's cells are read and written by raw pointer")]
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
-use crate::budget::{Ledger, Wait};
+use crate::budget::{Evictor, Ledger, Progress, Reservation, Wait};
 use crate::buffer::Buffer;
+use crate::error::{NoRoom, PinnedValue};
+use crate::sync::{self, Mutex};
 use crate::word::{Eviction, Pinning, State, Word};
 
 /// A value behind a word, watched by loom: a read beside a write is a failure.
@@ -185,6 +187,49 @@ fn a_waiter_is_woken_by_a_payment() {
         });
         drop(held);
         assert!(waiting.join().unwrap());
+        assert_eq!(ledger.usage().used_bytes, 0);
+    });
+}
+
+/// An index with one place: what stands there can be evicted.
+struct OnePlace(Mutex<Option<Reservation>>);
+
+impl Evictor for OnePlace {
+    fn evict(&self, _bytes: u64, _wait: Wait) -> Progress {
+        match sync::lock(&self.0).take() {
+            Some(reservation) => {
+                drop(reservation);
+                Progress::Freed
+            }
+            None => Progress::Stuck,
+        }
+    }
+
+    fn note_no_room(&self, _report: &NoRoom) {}
+
+    fn largest_pinned(&self) -> Vec<PinnedValue> {
+        Vec::new()
+    }
+}
+
+/// A value that becomes evictable is told without a lock when nobody waits; who waits must not miss it.
+#[test]
+fn a_waiter_is_told_of_what_is_new_in_the_index() {
+    loom::model(|| {
+        let ledger = Ledger::new(1, Duration::ZERO);
+        let index = Arc::new(OnePlace(Mutex::new(None)));
+        let evictor: Weak<OnePlace> = Arc::downgrade(&index);
+        ledger.set_evictor(evictor as Weak<dyn Evictor>);
+        let value = ledger.reserve(1, Wait::No).unwrap();
+        let other = Arc::clone(&ledger);
+        let waiting = thread::spawn(move || {
+            let far = Wait::Until(std::time::Instant::now());
+            other.reserve(1, far).map(drop).is_ok()
+        });
+        *sync::lock(&index.0) = Some(value);
+        ledger.nudge_waiting();
+        assert!(waiting.join().unwrap());
+        drop(sync::lock(&index.0).take());
         assert_eq!(ledger.usage().used_bytes, 0);
     });
 }
