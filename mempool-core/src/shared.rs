@@ -554,6 +554,11 @@ impl Shared {
         let Some(entry) = sync::lock(&self.index).entry(id) else { return false };
         match &mut sync::lock(&entry.cold).kept {
             Kept::Own(place) if place.handle == *old => place.handle = *new,
+            // A claim that only the entry has left.
+            Kept::Claimed(claim) if claim.place.handle == *old => match Arc::get_mut(claim) {
+                Some(claim) => claim.place.handle = *new,
+                None => return false,
+            },
             _ => return false,
         }
         // Who has read the old handle holds the word at `Loading`; who comes now reads the new one.

@@ -84,6 +84,13 @@ impl Segment {
         self.condemned.store(true, Ordering::Relaxed);
     }
 
+    /// Whether somebody may look at it whose views are not counted here: it was exported, or a forked child has it
+    /// mapped. Then no byte of it is changed any more, dead ones included.
+    pub(crate) fn is_seen_elsewhere(&self) -> bool {
+        let forked = self.file().maker.forks_since() > 0 && !mutant!("fork_forgotten");
+        forked || self.condemned.load(Ordering::Relaxed)
+    }
+
     /// Takes the pages that nobody looks at out of the page tables.
     pub(crate) fn trim(&self) {
         if let Some(map) = self.map.get() {

@@ -456,7 +456,8 @@ impl SpillStorage {
         let len = usize::try_from(bytes).ok().filter(|_| bytes < self.options.own_segment_bytes)?;
         let mut frame = vec![0; len];
         read(&mut frame, offset)?;
-        let header = Header::decode(&frame, xxh3_64).ok()?;
+        // Checked whole: the place may have been freed, and be written anew at this moment.
+        let header = Header::check_whole(&frame, xxh3_64).ok()?;
         batch.push_written(&frame, u64::from(header.align));
         Some((header.id, Handle { segment: number, offset, bytes }))
     }
@@ -585,7 +586,7 @@ impl State {
     fn candidate(&self, bytes: u64) -> Option<(u64, Arc<Segment>, Candidate)> {
         let look = |number: u64, anew: bool| {
             let Slot { segment, places } = self.segments.get(&number)?;
-            let places = places.as_ref()?;
+            let places = places.as_ref().filter(|_| !segment.is_seen_elsewhere())?;
             if anew && places.free_bytes() < segment.file().len / 4 {
                 return None;
             }
@@ -615,6 +616,9 @@ impl State {
         let mut holes = Vec::new();
         for (number, slot) in &mut self.segments {
             let Some(places) = &mut slot.places else { continue };
+            if slot.segment.is_seen_elsewhere() {
+                continue;
+            }
             for hole in places.punch(slot.segment.views()) {
                 self.shared_bytes -= hole.end - hole.start;
                 holes.push((*number, Arc::clone(&slot.segment), hole));

@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -165,4 +166,57 @@ fn a_child_of_a_busy_parent_never_hangs() {
     assert_eq!((stats.values, stats.used_bytes, stats.store.live_bytes), (0, 0, 0));
     pool.close().unwrap();
     assert_eq!(scratch.tree(), Vec::<PathBuf>::new(), "a clean close leaves nothing");
+}
+
+fn wait_for(path: &std::path::Path) {
+    while !path.exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// The parent's files are written anew and given back, but never what a child may have mapped.
+#[test]
+fn what_a_child_looks_at_never_changes() {
+    let scratch = Scratch::new("seen");
+    let pool = scratch.pool();
+    let bytes = |n: u32, len: usize| vec![n as u8; len];
+    let lens = [500, 5_000, 90_000];
+    let all: Vec<_> = (0..300).map(|n| pool.set(bytes(n, lens[n as usize % 3])).unwrap()).collect();
+    let mut views = Vec::new();
+    for one in all.iter().step_by(7) {
+        let _ = pool.move_to_disk(one).unwrap();
+        views.push(Buffer::clone(&pool.get(one).unwrap()));
+    }
+    let (started, done) = (scratch.0.join("started"), scratch.0.join("done"));
+    // After the fork there are two of it: the parent lets go of its views, the child looks at its own.
+    let views = Mutex::new(views);
+    std::thread::scope(|scope| {
+        let (pool, views, begin, end) = (&pool, &views, started.clone(), done.clone());
+        scope.spawn(move || {
+            wait_for(&begin);
+            views.lock().unwrap().clear();
+            drop(all);
+            for round in 0..20 {
+                let more: Vec<_> = (0..200)
+                    .map(|n| pool.set(bytes(n ^ 0xff, lens[n as usize % 3])).unwrap())
+                    .collect();
+                let kept: Vec<_> = more.into_iter().skip(round % 5).step_by(9).collect();
+                pool.quiesce();
+                drop(kept);
+            }
+            pool.quiesce();
+            fs::write(end, "").unwrap();
+        });
+        let child = in_child(move || {
+            fs::write(&started, "").unwrap();
+            wait_for(&done);
+            let same = |(at, view): (usize, &Buffer)| {
+                let n = at * 7;
+                view[..] == vec![n as u8; [500, 5_000, 90_000][n % 3]][..]
+            };
+            i32::from(!views.lock().unwrap().iter().enumerate().all(same))
+        });
+        assert_eq!(child.unwrap(), PASSED, "the child's views have changed");
+    });
+    pool.close().unwrap();
 }

@@ -98,6 +98,7 @@ const MUTANTS: &[Mutant] = &[
     ),
     mutant("sigbus_unnamed", "mempool-spill", "sigbus", "the_last_message_names_the_file"),
     mutant("fork_unnoticed", "mempool-core", "fork", "every_call_of_a_child_answers_forked"),
+    mutant("fork_forgotten", "mempool-spill", "fork", "what_a_child_looks_at_never_changes"),
 ];
 
 /// Plants the bugs whose names contain one of the arguments, or all.
