@@ -192,6 +192,28 @@ fn a_saved_file_survives_the_pool_and_is_read_by_another() {
     );
 }
 
+#[test]
+fn a_failed_save_leaves_what_was_there_and_nothing_beside_it() {
+    const EIO: i32 = 5;
+    for call in [DiskCall::Write, DiskCall::Sync, DiskCall::Rename] {
+        let scratch = Scratch::new("failed-save");
+        let disk = FaultyDisk::new();
+        let store = spill(&scratch.0).disk(disk.clone()).open().unwrap();
+        let pool = options(1_000_000).store(store).open(Blob);
+        let (old, new) = (pool.set(bytes(1, 70_000)).unwrap(), pool.set(bytes(2, 70_000)).unwrap());
+        let path = scratch.0.join("saved");
+        pool.save_to_disk(&old, &path).unwrap();
+        disk.fail(call, 0, 1, DiskFault::Errno(EIO));
+        let error = pool.save_to_disk(&new, &path).unwrap_err();
+        assert!(error.to_string().contains("saved"), "{error}");
+        let names = fs::read_dir(&scratch.0).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        assert_eq!(names, [".mempool", "saved"], "{call:?}");
+        assert_eq!(load(&pool, &path).unwrap(), bytes(1, 70_000), "{call:?}");
+    }
+}
+
 fn load(pool: &Pool<Blob>, path: &Path) -> Result<Vec<u8>, Error> {
     pool.get_file(&pool.file::<Vec<u8>>(path)).map(|loaded| loaded.to_vec())
 }

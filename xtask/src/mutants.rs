@@ -89,7 +89,12 @@ const MUTANTS: &[Mutant] = &[
         "faults",
         "a_place_whose_write_failed_is_given_back",
     ),
-    mutant("file_kept_after_failure", "mempool-spill", "faults", "every_call_fails_at_every_turn"),
+    mutant(
+        "file_kept_after_failure",
+        "mempool-spill",
+        "pool",
+        "a_failed_save_leaves_what_was_there_and_nothing_beside_it",
+    ),
     mutant(
         "content_unchecked",
         "mempool-spill",
