@@ -255,7 +255,8 @@ impl SpillStorage {
     fn write_shared(&self, frame: &Frame<'_>) -> Result<Handle, StoreError> {
         let (bytes, align) = (frame.frame_bytes(), u64::from(frame.header().align));
         let run = self.take_run(&Extent { bytes, align, frames: &[(0, bytes)] })?;
-        write_frame(&self.target(&run.segment, run.offset, BLOCK), frame)?;
+        // Read as a whole, so written in large pieces: none of them reaches beyond the frame.
+        write_frame(&self.target(&run.segment, run.offset, Target::WHOLE), frame)?;
         Ok(run.publish()[0])
     }
 
