@@ -29,6 +29,12 @@ pub trait Disk: Send + Sync + 'static {
     /// As `fallocate` with a hole to be punched; some file systems cannot.
     fn punch(&self, file: &File, offset: u64, bytes: u64) -> io::Result<()>;
 
+    /// How many bytes of the file system that `dir` is on this user may still take.
+    ///
+    /// # Errors
+    /// As `fstatvfs`.
+    fn free_bytes(&self, dir: BorrowedFd<'_>) -> io::Result<u64>;
+
     /// Writes some of `bytes` at `offset`; answers how many.
     ///
     /// # Errors
@@ -101,6 +107,11 @@ impl Disk for RealDisk {
     fn punch(&self, file: &File, offset: u64, bytes: u64) -> io::Result<()> {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         Ok(rustix::fs::fallocate(file, flags, offset, bytes)?)
+    }
+
+    fn free_bytes(&self, dir: BorrowedFd<'_>) -> io::Result<u64> {
+        let stat = rustix::fs::fstatvfs(dir)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
     fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {

@@ -37,6 +37,21 @@ pub enum SpillError {
         /// The limit.
         limit_bytes: u64,
     },
+    /// The file system would have less free than is to be left to others.
+    #[error(
+        "{} would leave less than the reserve of {reserve_bytes} bytes: {asked_bytes} bytes asked for, {free_bytes} free",
+        path.display()
+    )]
+    Reserve {
+        /// The session's directory.
+        path: PathBuf,
+        /// What was asked for.
+        asked_bytes: u64,
+        /// What the file system has free.
+        free_bytes: u64,
+        /// What is to be left.
+        reserve_bytes: u64,
+    },
     /// The bytes of a frame are not what was written.
     #[error("{} at offset {offset}: {damage}", path.display())]
     Damaged {
@@ -112,7 +127,7 @@ impl SpillError {
     pub(crate) fn kind(&self) -> StoreErrorKind {
         match self {
             Self::Io { source, .. } => io_kind(source),
-            Self::Limit { .. } => StoreErrorKind::Full,
+            Self::Limit { .. } | Self::Reserve { .. } => StoreErrorKind::Full,
             Self::Damaged { .. } | Self::Truncated { .. } => StoreErrorKind::Damaged,
             Self::NotRegular { .. } | Self::InsideSession { .. } | Self::Foreign { .. } => {
                 StoreErrorKind::Io

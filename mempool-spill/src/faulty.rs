@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,6 +21,8 @@ pub enum DiskCall {
     Allocate,
     /// [`Disk::punch`]
     Punch,
+    /// [`Disk::free_bytes`]
+    Free,
     /// [`Disk::write_at`]
     Write,
     /// [`Disk::sync`]
@@ -38,10 +41,11 @@ pub enum DiskCall {
 
 impl DiskCall {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Create,
         Self::Allocate,
         Self::Punch,
+        Self::Free,
         Self::Write,
         Self::Sync,
         Self::Rename,
@@ -69,6 +73,7 @@ pub struct FaultyDisk(Arc<Mutex<Armed>>);
 struct Armed {
     fault: Option<(DiskCall, u64, u64, DiskFault)>,
     failed: u64,
+    capacity_bytes: Option<u64>,
     calls: HashMap<DiskCall, u64>,
 }
 
@@ -87,6 +92,12 @@ impl FaultyDisk {
     /// Every call succeeds again.
     pub fn heal(&self) {
         self.lock().fault = None;
+    }
+
+    /// Has a session's file system say that it holds so much in all, and that the session alone uses it; `None` has it
+    /// say the truth. Writes succeed all the same.
+    pub fn pretend_capacity(&self, bytes: Option<u64>) {
+        self.lock().capacity_bytes = bytes;
     }
 
     /// How many calls were made to fail.
@@ -133,6 +144,12 @@ impl FaultyDisk {
     }
 }
 
+/// What the files in a directory take.
+fn taken_in(dir: BorrowedFd<'_>) -> io::Result<u64> {
+    let files = std::fs::read_dir(format!("/proc/self/fd/{}", dir.as_raw_fd()))?;
+    files.map(|file| Ok(file?.metadata()?.blocks() * 512)).sum()
+}
+
 impl Disk for FaultyDisk {
     fn create(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<File> {
         self.check(DiskCall::Create)?;
@@ -147,6 +164,14 @@ impl Disk for FaultyDisk {
     fn punch(&self, file: &File, offset: u64, bytes: u64) -> io::Result<()> {
         self.check(DiskCall::Punch)?;
         RealDisk.punch(file, offset, bytes)
+    }
+
+    fn free_bytes(&self, dir: BorrowedFd<'_>) -> io::Result<u64> {
+        self.check(DiskCall::Free)?;
+        match self.lock().capacity_bytes {
+            Some(capacity) => Ok(capacity.saturating_sub(taken_in(dir)?)),
+            None => RealDisk.free_bytes(dir),
+        }
     }
 
     fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {

@@ -5,7 +5,9 @@
 //! is full, it goes first. A file that was exported, or that a forked child may have mapped, is only removed.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
@@ -15,6 +17,7 @@ use mempool_core::fork::Maker;
 use crate::disk::Disk;
 use crate::error::SpillError;
 use crate::quota::Quota;
+use crate::reserve::Reserve;
 use crate::segment::SegmentFile;
 use crate::session::Session;
 use crate::views::Mapped;
@@ -29,6 +32,7 @@ pub(crate) struct Files {
     session: Session,
     disk: Arc<dyn Disk>,
     quota: Arc<Quota>,
+    reserve: Reserve,
     mapped: Arc<Mapped>,
     /// What may be kept however little lives.
     idle_bytes_min: u64,
@@ -54,6 +58,7 @@ impl Files {
         session: Session,
         disk: Arc<dyn Disk>,
         disk_limit: Option<u64>,
+        reserve_bytes: u64,
         idle_bytes_min: u64,
     ) -> Arc<Self> {
         let quota = Quota::new(session.path().to_path_buf(), disk_limit);
@@ -61,6 +66,7 @@ impl Files {
             session,
             disk,
             quota,
+            reserve: Reserve::new(reserve_bytes),
             mapped: Arc::default(),
             idle_bytes_min,
             live_bytes: AtomicU64::new(0),
@@ -133,13 +139,32 @@ impl Files {
             }
             return Ok(kept);
         }
-        match self.make(bytes) {
-            // What is kept for later makes room for what is needed now.
-            Err(error) if error.kind() == StoreErrorKind::Full && self.remove_idle() => {
-                self.make(bytes)
-            }
-            made => made,
+        self.with_room(|| self.make(bytes))
+    }
+
+    /// What is kept for later makes room for what is needed now: then it is tried once more.
+    pub(crate) fn with_room<T>(
+        &self,
+        take: impl Fn() -> Result<T, SpillError>,
+    ) -> Result<T, SpillError> {
+        match take() {
+            Err(error) if error.kind() == StoreErrorKind::Full && self.remove_idle() => take(),
+            taken => taken,
         }
+    }
+
+    /// Reserves a part of a file on the disk, as far as that leaves what others are to have;
+    /// `new_bytes` of it are not the file's yet.
+    pub(crate) fn allocate(
+        &self,
+        file: &File,
+        path: &Path,
+        part: &Range<u64>,
+        new_bytes: u64,
+    ) -> Result<(), SpillError> {
+        let _turn = self.reserve.check(&*self.disk, &self.session, new_bytes)?;
+        let allocated = self.disk.allocate(file, part.start, part.end - part.start);
+        allocated.map_err(|e| SpillError::io_at("reserve", path, part.start, e))
     }
 
     fn take_idle(&self, bytes: u64) -> Option<SegmentFile> {
@@ -163,6 +188,8 @@ impl Files {
         let _open = self.pass_gate()?;
         let number = self.next_number()?;
         let reserved = self.quota.take(bytes)?;
+        // Looked at before there is a file, and held until its bytes are no longer free.
+        let _turn = self.reserve.check(&*self.disk, &self.session, bytes)?;
         let name = format!("seg-{number}");
         let path = self.session.path().join(&name);
         let file = self.disk.create(self.session.dir(), &name);
@@ -186,14 +213,10 @@ impl Files {
         part: &Range<u64>,
         holes: u64,
     ) -> Result<(), SpillError> {
-        let reserved = match file.bytes.grow(holes) {
-            Err(error) if self.remove_idle() => file.bytes.grow(holes).map_err(|_| error),
-            grown => grown,
-        };
-        reserved?;
-        self.disk.allocate(&file.file, part.start, part.end - part.start).map_err(|error| {
-            file.bytes.shrink(holes);
-            SpillError::io_at("reserve", &file.path, part.start, error)
+        self.with_room(|| {
+            file.bytes.grow(holes)?;
+            let allocated = self.allocate(&file.file, &file.path, part, holes);
+            allocated.inspect_err(|_| file.bytes.shrink(holes))
         })
     }
 

@@ -54,6 +54,7 @@ mod files;
 mod map;
 mod places;
 mod quota;
+mod reserve;
 mod save;
 mod saved;
 mod segment;

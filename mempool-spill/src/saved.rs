@@ -21,7 +21,7 @@ impl Files {
             let damage = FrameDamage::Length { expected: mempool_core::HEADER_BYTES, found: len };
             return Err(SpillError::Damaged { path: path.to_path_buf(), offset: 0, damage });
         }
-        let bytes = self.quota().take(len)?;
+        let bytes = self.with_room(|| self.quota().take(len))?;
         let _open = self.pass_gate()?;
         let name = format!("load-{}", self.next_number()?);
         let own_path = self.session().path().join(&name);
@@ -43,7 +43,7 @@ impl Files {
         to_path: &Path,
         len: u64,
     ) -> Result<(), SpillError> {
-        self.disk().allocate(to, 0, len).map_err(|e| SpillError::io("reserve", to_path, e))?;
+        self.with_room(|| self.allocate(to, to_path, &(0..len), len))?;
         let mut chunk = vec![0; 256 << 10];
         let mut at = 0;
         while at < len {

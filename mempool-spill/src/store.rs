@@ -38,6 +38,7 @@ pub enum Verify {
 pub struct SpillOptions {
     directory: PathBuf,
     disk_limit: Option<u64>,
+    reserve_bytes: u64,
     segment_bytes: u64,
     own_segment_bytes: u64,
     verify: Verify,
@@ -58,6 +59,7 @@ impl SpillOptions {
         Self {
             directory: directory.as_ref().to_path_buf(),
             disk_limit: None,
+            reserve_bytes: 0,
             segment_bytes: Self::SEGMENT_BYTES,
             own_segment_bytes: Self::OWN_SEGMENT_BYTES,
             verify: Verify::default(),
@@ -69,6 +71,20 @@ impl SpillOptions {
     #[must_use]
     pub fn disk_limit(mut self, bytes: u64) -> Self {
         self.disk_limit = Some(bytes);
+        self
+    }
+
+    /// What the file system of the session must still have free: no file of the session is made, grown or refilled when
+    /// less than that would be left, and a value that cannot be written stays where it is.
+    ///
+    /// Files that are kept for later are removed first. The error is [`SpillError::Reserve`]. Files that
+    /// `save_to_disk` writes are not held back: their user asked for them by name. None unless it is set: how much
+    /// others need is not for this store to guess, and a disk that is full to the last byte does it no harm itself.
+    /// Other processes may take what was free in between, and a file system that cannot reserve space (`fallocate`)
+    /// says that it is free until it is written.
+    #[must_use]
+    pub fn free_space_reserve(mut self, bytes: u64) -> Self {
+        self.reserve_bytes = bytes;
         self
     }
 
@@ -103,7 +119,7 @@ impl SpillOptions {
         // Room for one file of a shared segment's size and a little more than that.
         let idle_bytes_min = self.segment_bytes.saturating_add(self.segment_bytes / 8);
         let disk = Arc::clone(&self.disk);
-        let files = Files::new(session, disk, self.disk_limit, idle_bytes_min);
+        let files = Files::new(session, disk, self.disk_limit, self.reserve_bytes, idle_bytes_min);
         Ok(SpillStorage {
             options: self,
             swept,
@@ -121,6 +137,7 @@ impl std::fmt::Debug for SpillOptions {
         f.debug_struct("SpillOptions")
             .field("directory", &self.directory)
             .field("disk_limit", &self.disk_limit)
+            .field("reserve_bytes", &self.reserve_bytes)
             .field("segment_bytes", &self.segment_bytes)
             .field("verify", &self.verify)
             .finish_non_exhaustive()

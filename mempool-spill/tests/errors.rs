@@ -102,6 +102,50 @@ fn the_disk_limit_says_what_is_in_use() {
 }
 
 #[test]
+fn the_reserve_says_what_is_free_and_makes_no_file() {
+    let scratch = Scratch::new("reserve");
+    let disk = FaultyDisk::new();
+    disk.pretend_capacity(Some(150_000));
+    let store = scratch.options().free_space_reserve(100_000).disk(disk.clone()).open().unwrap();
+    for len in [100, 60_000] {
+        let (kind, error) = parts(write(&store, len).map(drop));
+        assert_eq!(kind, StoreErrorKind::Full);
+        let SpillError::Reserve { path, asked_bytes, free_bytes, reserve_bytes } = error else {
+            panic!("{error}")
+        };
+        assert_eq!(path, store.session_path());
+        assert!((60_000..70_000).contains(&asked_bytes), "{asked_bytes}");
+        assert_eq!((free_bytes, reserve_bytes), (150_000, 100_000));
+    }
+    assert_eq!(disk.calls(DiskCall::Create), 0, "no file was made");
+    assert_eq!(store.usage().disk_bytes, 0, "and nothing is counted");
+    disk.pretend_capacity(Some(200_000));
+    let handle = write(&store, 60_000).unwrap();
+    open(&store, &handle).unwrap();
+    // A file of the user's may be read where there is room for a copy of it.
+    let path = scratch.0.join("saved");
+    save(&store, &path).unwrap();
+    disk.pretend_capacity(Some(150_000));
+    match store.load(&path, &mut room(&Ledger::new(1 << 20, Duration::ZERO))) {
+        // A file system that shares blocks takes none for it.
+        Ok(_) => assert_eq!(disk.calls(DiskCall::Allocate), 1),
+        Err(error) => assert!(matches!(error.kind, StoreErrorKind::Full), "{error}"),
+    }
+}
+
+#[test]
+fn a_disk_that_does_not_say_what_is_free_is_named() {
+    let scratch = Scratch::new("free");
+    let disk = FaultyDisk::new();
+    let store = scratch.options().free_space_reserve(1).disk(disk.clone()).open().unwrap();
+    disk.fail(DiskCall::Free, 0, 1, DiskFault::Errno(EIO));
+    let (kind, error) = parts(write(&store, 100).map(drop));
+    assert_eq!(kind, StoreErrorKind::Io);
+    assert!(error.to_string().contains("free space in"), "{error}");
+    write(&store, 100).unwrap();
+}
+
+#[test]
 fn bytes_that_were_changed_are_found_with_their_place() {
     let scratch = Scratch::new("damage");
     let store = scratch.options().verify(Verify::Always).open().unwrap();

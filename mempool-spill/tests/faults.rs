@@ -126,7 +126,9 @@ struct Seen {
 /// Runs the workload with the fault armed, then everything that must hold afterwards.
 fn run(workload: Workload, seed: u64, disk: &FaultyDisk, case: Option<Case>) -> Seen {
     let scratch = Scratch::in_memory("faults");
-    let store = workloads::options(&scratch.0).disk(disk.clone()).open().unwrap();
+    // With a reserve the disk is asked for its free space as well.
+    let options = workloads::options(&scratch.0).free_space_reserve(1);
+    let store = options.disk(disk.clone()).open().unwrap();
     let pool = workloads::pool(store);
     if let Some(case) = case {
         disk.fail(case.call, case.skip, case.times, case.fault);

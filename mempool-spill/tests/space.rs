@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mempool_core::{Blob, Buffer, DRef, Pool, PoolOptions};
+use mempool_core::{Blob, Buffer, DRef, ErrorKind, Pool, PoolOptions};
 use mempool_spill::{DiskCall, DiskFault, FaultyDisk, SpillOptions};
 
 /// A directory of its own for one test.
@@ -179,6 +179,53 @@ fn files_are_written_anew() {
     }
     let made = disk.calls(DiskCall::Create);
     assert!(made < 100, "{made} files were made for {} spills", pool.stats().spills);
+    pool.close().unwrap();
+}
+
+#[test]
+fn the_reserve_is_kept_and_the_pool_goes_on_when_there_is_room() {
+    const CAPACITY: u64 = 10 << 20;
+    const RESERVE: u64 = 4 << 20;
+    let scratch = Scratch::new("reserve");
+    let disk = FaultyDisk::new();
+    disk.pretend_capacity(Some(CAPACITY));
+    let store = SpillOptions::new(&scratch.0).segment_bytes(1 << 20).disk(disk.clone());
+    let store = store.free_space_reserve(RESERVE).open().unwrap();
+    let session = store.session_path().to_path_buf();
+    let pool = PoolOptions::new().memory_limit(1 << 20).room_timeout(Duration::ZERO);
+    let pool = pool.store(store).open(Blob);
+    // Small values, which refill holes; then large ones, which need files that the small ones' files must make room for.
+    for (round, len) in [(0, 20_000), (1, 700_000), (2, 20_000), (3, 300_000)] {
+        let (mut kept, mut seed) = (Vec::new(), round * 10_000);
+        let error = loop {
+            seed += 1;
+            match pool.set(bytes(seed, len)) {
+                Ok(one) => kept.push((seed, one)),
+                Err(rejected) => break rejected.error,
+            }
+            // Some die early, so that there are holes.
+            if seed % 7 == 0 && kept.len() > 1 {
+                kept.remove(kept.len() / 2);
+                pool.quiesce();
+            }
+            assert!(seed < round * 10_000 + 2000, "the disk is never full");
+        };
+        assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
+        let said = std::error::Error::source(&error).unwrap().to_string();
+        assert!(said.contains("reserve of 4194304 bytes"), "{said}");
+        let (taken, files) = on_device(&session);
+        assert!(taken <= CAPACITY - RESERVE + files * 4096, "round {round}: {taken}");
+        assert!(kept.len() * len > 4 << 20, "round {round}: the rest of the disk was used");
+        for (seed, one) in &kept {
+            assert_eq!(pool.get(one).unwrap()[..], bytes(*seed, len)[..], "value {seed}");
+        }
+        disk.pretend_capacity(Some(CAPACITY + (3 << 20)));
+        let more = pool.set(bytes(7, len)).unwrap();
+        assert_eq!(pool.get(&more).unwrap()[..], bytes(7, len)[..], "the pool goes on");
+        drop((kept, more));
+        disk.pretend_capacity(Some(CAPACITY));
+        pool.quiesce();
+    }
     pool.close().unwrap();
 }
 

@@ -78,6 +78,12 @@ const MUTANTS: &[Mutant] = &[
     ),
     mutant("foreign_root_taken", "mempool-spill", "lifecycle", "another_users_root_is_refused"),
     mutant(
+        "reserve_ignored",
+        "mempool-spill",
+        "errors",
+        "the_reserve_says_what_is_free_and_makes_no_file",
+    ),
+    mutant(
         "short_write_taken_for_whole",
         "mempool-spill",
         "faults",
