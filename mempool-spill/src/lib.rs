@@ -33,6 +33,7 @@
 //!
 //! Nobody else writes in the session's directory. A device that fails when a mapped page is read ends the process with
 //! SIGBUS ([`name_files_on_sigbus`] has it say which file it was); one that then returns other bytes cannot be noticed.
+//! [`ReadMode::Copy`] excludes both: frames are read into counted memory, and no file is mapped.
 //! Spilled values do not survive their process.
 
 macro_rules! mutant {
@@ -71,5 +72,5 @@ pub use error::SpillError;
 pub use faulty::{DiskCall, DiskFault, FaultyDisk};
 pub use session::{Swept, sweep_directory};
 pub use sigbus::name_files_on_sigbus;
-pub use store::{SpillOptions, SpillStorage, Verify};
+pub use store::{ReadMode, SpillOptions, SpillStorage, Verify};
 pub use survey::{SessionReport, SessionState, survey};

@@ -13,14 +13,20 @@ use crate::quota::FileBytes;
 use crate::save;
 use crate::session::open_user_file;
 
+/// Opens a file of the user's that is long enough for a frame; answers how long it is.
+pub(crate) fn open_user_frame(path: &Path) -> Result<(File, u64), SpillError> {
+    let (file, len) = open_user_file(path)?;
+    if len < mempool_core::HEADER_BYTES {
+        let damage = FrameDamage::Length { expected: mempool_core::HEADER_BYTES, found: len };
+        return Err(SpillError::Damaged { path: path.to_path_buf(), offset: 0, damage });
+    }
+    Ok((file, len))
+}
+
 impl Files {
     /// Brings a file of the user's into the session, under no name: nobody else can change it there.
     pub(crate) fn bring_in(&self, path: &Path) -> Result<(File, FileBytes), SpillError> {
-        let (file, len) = open_user_file(path)?;
-        if len < mempool_core::HEADER_BYTES {
-            let damage = FrameDamage::Length { expected: mempool_core::HEADER_BYTES, found: len };
-            return Err(SpillError::Damaged { path: path.to_path_buf(), offset: 0, damage });
-        }
+        let (file, len) = open_user_frame(path)?;
         let bytes = self.with_room(|| self.quota().take(len))?;
         let _open = self.pass_gate()?;
         let name = format!("load-{}", self.next_number()?);

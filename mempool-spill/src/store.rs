@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +19,7 @@ use crate::disk::{Disk, RealDisk};
 use crate::error::SpillError;
 use crate::files::Files;
 use crate::places::{Candidate, Extent, Places};
+use crate::saved::open_user_frame;
 use crate::segment::{NOT_SHARED, Segment};
 use crate::session::{Session, Swept};
 use crate::views::{BLOCK, OwnView, SharedView};
@@ -33,6 +35,20 @@ pub enum Verify {
     Always,
 }
 
+/// How frames are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadMode {
+    /// As maps of their files, which take no memory from the limit and no copy.
+    #[default]
+    Map,
+    /// Into memory that the pool counts and can evict; no file is mapped, neither a segment nor a file of the user's.
+    ///
+    /// A device that fails is then an error of the read and not a SIGBUS, and bytes that were read, and checked with
+    /// [`Verify::Always`], cannot become others. It costs a copy and room: a value that is larger than the memory limit
+    /// is written, and answers `TooLarge` when it is got; pins may leave no room for it (`NoRoom`).
+    Copy,
+}
+
 /// The settings of a store.
 #[derive(Clone)]
 pub struct SpillOptions {
@@ -42,6 +58,7 @@ pub struct SpillOptions {
     segment_bytes: u64,
     own_segment_bytes: u64,
     verify: Verify,
+    read_mode: ReadMode,
     disk: Arc<dyn Disk>,
 }
 
@@ -63,6 +80,7 @@ impl SpillOptions {
             segment_bytes: Self::SEGMENT_BYTES,
             own_segment_bytes: Self::OWN_SEGMENT_BYTES,
             verify: Verify::default(),
+            read_mode: ReadMode::default(),
             disk: Arc::new(RealDisk),
         }
     }
@@ -103,6 +121,13 @@ impl SpillOptions {
         self
     }
 
+    /// How frames are read: mapped, unless it is set.
+    #[must_use]
+    pub fn read_mode(mut self, mode: ReadMode) -> Self {
+        self.read_mode = mode;
+        self
+    }
+
     /// Another disk: for tests that make it fail.
     #[must_use]
     pub fn disk(mut self, disk: impl Disk) -> Self {
@@ -140,6 +165,7 @@ impl std::fmt::Debug for SpillOptions {
             .field("reserve_bytes", &self.reserve_bytes)
             .field("segment_bytes", &self.segment_bytes)
             .field("verify", &self.verify)
+            .field("read_mode", &self.read_mode)
             .finish_non_exhaustive()
     }
 }
@@ -524,6 +550,10 @@ impl SpillStorage {
     }
 
     fn open_frame(&self, handle: &Handle, room: &mut Room) -> Result<Buffer, StoreError> {
+        if self.options.read_mode == ReadMode::Copy {
+            let (segment, _) = self.segment(handle)?;
+            return self.read_frame(&segment.file().file, &segment.file().path, handle, room);
+        }
         if let Some(view) = self.view_in_map(handle) {
             return Ok(Buffer::adopt(view, None));
         }
@@ -579,8 +609,43 @@ impl SpillStorage {
         buffer.zero_to(len);
         self.disk()
             .read_exact_at(file, buffer.as_mut_slice(), handle.offset)
-            .map_err(|e| SpillError::io_at("read", path, handle.offset, e))?;
+            .map_err(|error| self.read_error(file, path, handle, error))?;
         Ok(buffer.freeze())
+    }
+
+    /// Why a frame could not be read: where its file ends too early, that somebody has made it shorter.
+    fn read_error(
+        &self,
+        file: &File,
+        path: &Path,
+        handle: &Handle,
+        error: io::Error,
+    ) -> SpillError {
+        let expected = handle.offset.saturating_add(handle.bytes);
+        match self.disk().len(file) {
+            Ok(found) if found < expected => {
+                SpillError::Truncated { path: path.to_path_buf(), expected, found }
+            }
+            _ => SpillError::io_at("read", path, handle.offset, error),
+        }
+    }
+
+    /// A file of the user's: brought into the session and mapped, or read into memory, where nobody else changes it.
+    fn load_frame(&self, path: &Path, room: &mut Room) -> Result<Buffer, StoreError> {
+        let mut copy = |file: &File, len| {
+            self.read_frame(file, path, &Handle { segment: 0, offset: 0, bytes: len }, room)
+        };
+        if self.options.read_mode == ReadMode::Copy {
+            let (file, len) = open_user_frame(path)?;
+            return copy(&file, len);
+        }
+        let (file, bytes) = self.files.bring_in(path)?;
+        let len = bytes.bytes();
+        match self.disk().map(&file, len) {
+            // Its bytes stay in the quota as long as it is looked at.
+            Ok(map) => Ok(Buffer::adopt(OwnView::new(map, bytes, self.files.mapped()), None)),
+            Err(_) => copy(&file, len),
+        }
     }
 }
 
@@ -789,16 +854,7 @@ impl SpillStore for SpillStorage {
 
     fn load(&self, path: &Path, room: &mut Room) -> Result<Buffer, StoreError> {
         self.check_process()?;
-        let (file, bytes) = self.files.bring_in(path)?;
-        let len = bytes.bytes();
-        let frame = match self.disk().map(&file, len) {
-            // Its bytes stay in the quota as long as it is looked at.
-            Ok(map) => Buffer::adopt(OwnView::new(map, bytes, self.files.mapped()), None),
-            Err(_) => {
-                let handle = Handle { segment: 0, offset: 0, bytes: len };
-                self.read_frame(&file, path, &handle, room)?
-            }
-        };
+        let frame = self.load_frame(path, room)?;
         verify(&frame, path, 0)?;
         Ok(frame)
     }

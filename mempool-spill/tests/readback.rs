@@ -9,7 +9,7 @@ use mempool_core::{
     Blob, Codec, CodecError, CodecName, DRef, Error, Format, Pool, PoolOptions, Rejected, Result,
     Room, Sink, Source,
 };
-use mempool_spill::{DiskCall, DiskFault, FaultyDisk, SpillOptions, Verify};
+use mempool_spill::{DiskCall, DiskFault, FaultyDisk, ReadMode, SpillOptions, Verify};
 
 const ENOMEM: i32 = 12;
 const LIMIT: u64 = 400_000;
@@ -162,6 +162,57 @@ fn a_file_is_read_into_counted_memory() {
     assert!(matches!(pool.try_reserve(1), Err(Error::NoRoom(_))), "the guard holds the bytes");
     drop((loaded, rest));
     assert_empty(&pool);
+}
+
+#[test]
+fn with_copies_nothing_is_ever_mapped() {
+    for verify in [Verify::Header, Verify::Always] {
+        let scratch = Scratch::new("copies");
+        let disk = FaultyDisk::new();
+        let store = SpillOptions::new(&scratch.0).segment_bytes(256 << 10).verify(verify);
+        let store = store.read_mode(ReadMode::Copy).disk(disk.clone()).open().unwrap();
+        let options = PoolOptions::new().memory_limit(LIMIT).room_timeout(Duration::ZERO);
+        let pool = options.store(store).open(Blob);
+        let all: Vec<_> = (0..90).map(|n| pool.set(value(n)).unwrap()).collect();
+        for (n, one) in (0..).zip(&all) {
+            assert_eq!(pool.get(one).unwrap()[..], value(n)[..], "{n}");
+            assert!(pool.stats().used_bytes <= LIMIT);
+        }
+        let path = scratch.0.join("saved");
+        pool.save_to_disk(&all[8], &path).unwrap();
+        let before = pool.stats().store.disk_bytes;
+        let loaded = pool.get_file(&pool.file::<Vec<u8>>(&path)).unwrap();
+        assert!(pool.stats().store.disk_bytes <= before, "no copy on disk is needed");
+        assert!(pool.stats().used_bytes > 300_000, "the copy in memory is counted");
+        fs::write(&path, "other bytes").unwrap();
+        assert_eq!(loaded[..], value(8)[..], "what was read does not change");
+        assert_eq!(disk.calls(DiskCall::Map), 0);
+        assert_eq!(pool.stats().store.mapped_bytes, 0);
+        drop((loaded, all));
+        assert_empty(&pool);
+        pool.close().unwrap();
+    }
+}
+
+#[test]
+fn a_device_that_fails_is_an_error_of_the_read() {
+    let scratch = Scratch::new("eio");
+    let disk = FaultyDisk::new();
+    let store = SpillOptions::new(&scratch.0).read_mode(ReadMode::Copy).disk(disk.clone());
+    let store = store.open().unwrap();
+    let session = store.session_path().to_path_buf();
+    let pool = PoolOptions::new().memory_limit(LIMIT).store(store).open(Blob);
+    let one = pool.set(vec![7; 100_000]).unwrap();
+    drop(pool.move_to_disk(&one).unwrap());
+    disk.fail(DiskCall::Read, 0, 1, DiskFault::Errno(5));
+    assert!(matches!(pool.get(&one).map(drop), Err(Error::Store { .. })));
+    assert_eq!(pool.get(&one).unwrap()[9], 7, "and no more than that");
+    drop(pool.move_to_disk(&one).unwrap());
+    let file = fs::read_dir(&session).unwrap().next().unwrap().unwrap().path();
+    fs::OpenOptions::new().write(true).open(file).unwrap().set_len(1000).unwrap();
+    let error = pool.get(&one).map(drop).unwrap_err();
+    let said = std::error::Error::source(&error).map(ToString::to_string);
+    assert!(said.is_some_and(|said| said.contains("somebody has truncated it")), "{error:?}");
 }
 
 /// Keeps bytes and decodes them into a vector of its own when they come back, as `Bincode` does.
