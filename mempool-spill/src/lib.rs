@@ -53,6 +53,7 @@ mod error;
 mod faulty;
 mod files;
 mod map;
+mod options;
 mod places;
 mod quota;
 mod reserve;
@@ -70,7 +71,8 @@ pub use disk::{Disk, RealDisk};
 pub use error::SpillError;
 #[cfg(feature = "testing")]
 pub use faulty::{DiskCall, DiskFault, FaultyDisk};
+pub use options::{ReadMode, SpillOptions, Verify};
 pub use session::{Swept, sweep_directory};
 pub use sigbus::name_files_on_sigbus;
-pub use store::{ReadMode, SpillOptions, SpillStorage, Verify};
+pub use store::SpillStorage;
 pub use survey::{SessionReport, SessionState, survey};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use memmap2::Mmap;
@@ -14,164 +14,19 @@ use mempool_core::{
 };
 use rustix::fs::{Mode, OFlags};
 
+mod reclaim;
+
 use crate::checksum::xxh3_64;
-use crate::disk::{Disk, RealDisk};
+use crate::disk::Disk;
 use crate::error::SpillError;
 use crate::files::Files;
+use crate::options::{ReadMode, SpillOptions, Verify};
 use crate::places::{Candidate, Extent, Places};
 use crate::saved::open_user_frame;
 use crate::segment::{NOT_SHARED, Segment};
 use crate::session::{Session, Swept};
 use crate::views::{BLOCK, OwnView, SharedView};
 use crate::writer::{Batch, Target, write_frame};
-
-/// How much of a frame of our own is checked when it is opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Verify {
-    /// Header, length and generation.
-    #[default]
-    Header,
-    /// Every byte, each time.
-    Always,
-}
-
-/// How frames are read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ReadMode {
-    /// As maps of their files, which take no memory from the limit and no copy.
-    #[default]
-    Map,
-    /// Into memory that the pool counts and can evict; no file is mapped, neither a segment nor a file of the user's.
-    ///
-    /// A device that fails is then an error of the read and not a SIGBUS, and bytes that were read, and checked with
-    /// [`Verify::Always`], cannot become others. It costs a copy and room: a value that is larger than the memory limit
-    /// is written, and answers `TooLarge` when it is got; pins may leave no room for it (`NoRoom`).
-    Copy,
-}
-
-/// The settings of a store.
-#[derive(Clone)]
-pub struct SpillOptions {
-    directory: PathBuf,
-    disk_limit: Option<u64>,
-    reserve_bytes: u64,
-    segment_bytes: u64,
-    own_segment_bytes: u64,
-    verify: Verify,
-    read_mode: ReadMode,
-    disk: Arc<dyn Disk>,
-}
-
-impl SpillOptions {
-    /// The size of shared segments unless another is set: 64 MiB.
-    pub const SEGMENT_BYTES: u64 = 64 << 20;
-    /// Frames of this size and more have a segment of their own: 4 MiB.
-    pub const OWN_SEGMENT_BYTES: u64 = 4 << 20;
-
-    /// A store in a session of its own under `directory`, which must exist.
-    ///
-    /// On a tmpfs the "disk" is memory; choose a directory on a real one.
-    #[must_use]
-    pub fn new(directory: impl AsRef<Path>) -> Self {
-        Self {
-            directory: directory.as_ref().to_path_buf(),
-            disk_limit: None,
-            reserve_bytes: 0,
-            segment_bytes: Self::SEGMENT_BYTES,
-            own_segment_bytes: Self::OWN_SEGMENT_BYTES,
-            verify: Verify::default(),
-            read_mode: ReadMode::default(),
-            disk: Arc::new(RealDisk),
-        }
-    }
-
-    /// The most bytes that the session's files may take, reserved ones included.
-    #[must_use]
-    pub fn disk_limit(mut self, bytes: u64) -> Self {
-        self.disk_limit = Some(bytes);
-        self
-    }
-
-    /// What the file system of the session must still have free: no file of the session is made, grown or refilled when
-    /// less than that would be left, and a value that cannot be written stays where it is.
-    ///
-    /// Files that are kept for later are removed first. The error is [`SpillError::Reserve`]. Files that
-    /// `save_to_disk` writes are not held back: their user asked for them by name. None unless it is set: how much
-    /// others need is not for this store to guess, and a disk that is full to the last byte does it no harm itself.
-    /// Other processes may take what was free in between, and a file system that cannot reserve space (`fallocate`)
-    /// says that it is free until it is written.
-    #[must_use]
-    pub fn free_space_reserve(mut self, bytes: u64) -> Self {
-        self.reserve_bytes = bytes;
-        self
-    }
-
-    /// The size of the segments that small frames share; they hold frames of up to a quarter of it. At least 64 KiB.
-    #[must_use]
-    pub fn segment_bytes(mut self, bytes: u64) -> Self {
-        self.segment_bytes = bytes.max(BLOCK).next_multiple_of(BLOCK);
-        self.own_segment_bytes = Self::OWN_SEGMENT_BYTES.min(self.segment_bytes / 4);
-        self
-    }
-
-    /// How much is checked when a frame is opened.
-    #[must_use]
-    pub fn verify(mut self, verify: Verify) -> Self {
-        self.verify = verify;
-        self
-    }
-
-    /// How frames are read: mapped, unless it is set.
-    #[must_use]
-    pub fn read_mode(mut self, mode: ReadMode) -> Self {
-        self.read_mode = mode;
-        self
-    }
-
-    /// Another disk: for tests that make it fail.
-    #[must_use]
-    pub fn disk(mut self, disk: impl Disk) -> Self {
-        self.disk = Arc::new(disk);
-        self
-    }
-
-    /// Sweeps what dead processes left under the directory, and makes a session.
-    ///
-    /// # Errors
-    /// When the directory is not there or cannot be written.
-    pub fn open(self) -> Result<SpillStorage, SpillError> {
-        let (session, swept) = Session::open(&self.directory)?;
-        // Room for one file of a shared segment's size and a little more than that.
-        let idle_bytes_min = self.segment_bytes.saturating_add(self.segment_bytes / 8);
-        let disk = Arc::clone(&self.disk);
-        let files = Files::new(session, disk, self.disk_limit, self.reserve_bytes, idle_bytes_min);
-        Ok(SpillStorage {
-            options: self,
-            swept,
-            files,
-            state: Mutex::default(),
-            growing: Mutex::new(()),
-            reclaiming: Mutex::new(0),
-            batches: Mutex::new(Vec::new()),
-        })
-    }
-}
-
-impl std::fmt::Debug for SpillOptions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SpillOptions")
-            .field("directory", &self.directory)
-            .field("disk_limit", &self.disk_limit)
-            .field("reserve_bytes", &self.reserve_bytes)
-            .field("segment_bytes", &self.segment_bytes)
-            .field("verify", &self.verify)
-            .field("read_mode", &self.read_mode)
-            .finish_non_exhaustive()
-    }
-}
-
-/// So many live bytes are moved at most before the reclaiming thread does other work.
-const COMPACTED_BYTES_MAX: u64 = 64 << 20;
 
 /// The store of one session.
 ///
@@ -246,9 +101,23 @@ impl SpillStorage {
     /// What is written at once: many small values cost one call, and what is gathered still lies in the cache.
     const BATCH_BYTES: u64 = 256 << 10;
 
-    /// Space that nothing lives in may be this part of the live bytes, beside somewhat less than two shared segments:
-    /// the one that is being filled, and as much again.
-    const WASTE_SHARE: u64 = 4;
+    /// A store in `session`, which nobody else has.
+    pub(crate) fn new(options: SpillOptions, session: Session, swept: Swept) -> Self {
+        // Room for one file of a shared segment's size and a little more than that.
+        let idle_bytes_min = options.segment_bytes.saturating_add(options.segment_bytes / 8);
+        let disk = Arc::clone(&options.disk);
+        let (limit, reserve) = (options.disk_limit, options.reserve_bytes);
+        let files = Files::new(session, disk, limit, reserve, idle_bytes_min);
+        Self {
+            options,
+            swept,
+            files,
+            state: Mutex::default(),
+            growing: Mutex::new(()),
+            reclaiming: Mutex::new(0),
+            batches: Mutex::new(Vec::new()),
+        }
+    }
 
     /// The session's directory.
     #[must_use]
@@ -432,100 +301,6 @@ impl SpillStorage {
         drop(gone);
     }
 
-    /// Whether there is more space that nothing lives in than may wait for later frames.
-    fn is_wasteful(&self) -> bool {
-        let segment_bytes = self.options.segment_bytes;
-        let waiting = 2 * segment_bytes - segment_bytes / 4;
-        let bound = waiting.saturating_add(self.files.live_bytes() / Self::WASTE_SHARE);
-        self.lock().dead_bytes() + self.files.idle_bytes() > bound
-    }
-
-    /// Makes holes of dead blocks, one thread at a time.
-    fn punch(&self) {
-        // Whoever grows chooses among free blocks.
-        let _growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
-        let holes = self.lock().punch();
-        for (number, segment, hole) in holes {
-            let punched = self.files.punch(segment.file(), &hole);
-            let mut state = self.lock();
-            if let (Some(places), false) = (state.places(number), punched) {
-                places.unpunch(&hole);
-                state.shared_bytes += hole.end - hole.start;
-            }
-        }
-    }
-
-    /// Copies the live frames of sparse segments together, so that their blocks can be given back.
-    fn compact(&self, rehome: &mut dyn FnMut(Id, &Handle, &Handle) -> bool) {
-        let sparse = self.lock().sparse();
-        let mut batch = Batch::default();
-        let mut moved = Vec::new();
-        for (number, segment, offsets) in sparse {
-            if !self.is_wasteful() {
-                return;
-            }
-            batch.clear();
-            for offset in offsets {
-                // A frame that cannot be read stays where it is: whoever gets it is told.
-                if let Some(frame) = self.read_written(&segment, number, offset, &mut batch) {
-                    moved.push(frame);
-                }
-                if batch.bytes().len() as u64 >= Self::BATCH_BYTES
-                    && self.move_batch(&mut batch, &mut moved, rehome).is_err()
-                {
-                    return;
-                }
-            }
-            if self.move_batch(&mut batch, &mut moved, rehome).is_err() {
-                return;
-            }
-            self.punch();
-        }
-    }
-
-    /// Reads a frame of our own into `batch`; its value, and where it was.
-    fn read_written(
-        &self,
-        segment: &Segment,
-        number: u64,
-        offset: u64,
-        batch: &mut Batch,
-    ) -> Option<(Id, Handle)> {
-        let read = |bytes: &mut [u8], at: u64| {
-            self.disk().read_exact_at(&segment.file().file, bytes, at).ok()
-        };
-        let mut fixed = [0; 128];
-        read(&mut fixed, offset)?;
-        let bytes = Header::frame_bytes_of(&fixed)?;
-        let len = usize::try_from(bytes).ok().filter(|_| bytes < self.options.own_segment_bytes)?;
-        let mut frame = vec![0; len];
-        read(&mut frame, offset)?;
-        // Checked whole: the place may have been freed, and be written anew at this moment.
-        let header = Header::check_whole(&frame, xxh3_64).ok()?;
-        batch.push_written(&frame, u64::from(header.align));
-        Some((header.id, Handle { segment: number, offset, bytes }))
-    }
-
-    /// Writes the frames of `batch` to a new place and frees the places that they had.
-    fn move_batch(
-        &self,
-        batch: &mut Batch,
-        moved: &mut Vec<(Id, Handle)>,
-        rehome: &mut dyn FnMut(Id, &Handle, &Handle) -> bool,
-    ) -> Result<(), SpillError> {
-        if moved.is_empty() {
-            return Ok(());
-        }
-        let run = self.take_run(&batch.extent())?;
-        self.target(&run.segment, run.offset, BLOCK).write(batch.bytes(), run.offset)?;
-        for ((id, old), new) in moved.drain(..).zip(run.publish()) {
-            let gone = if rehome(id, &old, &new) { old } else { new };
-            self.free(&gone);
-        }
-        batch.clear();
-        Ok(())
-    }
-
     /// The segment of a frame, and whether it is a shared one.
     fn segment(&self, handle: &Handle) -> Result<(Arc<Segment>, bool), SpillError> {
         let state = self.lock();
@@ -689,62 +464,6 @@ impl State {
         shared.map(|slot| &slot.segment)
     }
 
-    /// The bytes of shared segments that no live frame takes.
-    fn dead_bytes(&self) -> u64 {
-        self.shared_bytes.saturating_sub(self.shared_live_bytes)
-    }
-
-    /// Makes holes of all blocks of shared segments that can be given back.
-    fn punch(&mut self) -> Vec<(u64, Arc<Segment>, Range<u64>)> {
-        let mut holes = Vec::new();
-        for (number, slot) in &mut self.segments {
-            let Some(places) = &mut slot.places else { continue };
-            if slot.segment.is_seen_elsewhere() {
-                continue;
-            }
-            for hole in places.punch(slot.segment.views()) {
-                self.shared_bytes -= hole.end - hole.start;
-                holes.push((*number, Arc::clone(&slot.segment), hole));
-            }
-        }
-        holes
-    }
-
-    /// Takes out the segments without live frames that nobody looks at any more.
-    fn remove_empty_ones(&mut self) -> Vec<Arc<Segment>> {
-        if !std::mem::take(&mut self.empty_ones_left) {
-            return Vec::new();
-        }
-        let shared = self.segments.iter().filter(|(_, slot)| slot.places.is_some());
-        let others =
-            shared.map(|(number, _)| *number).filter(|&number| Some(number) != self.filling);
-        let others: Vec<u64> = others.collect();
-        others.into_iter().filter_map(|number| self.remove_if_empty(number)).collect()
-    }
-
-    /// Shared segments of which less than three quarters live, the sparsest first, and where their frames start.
-    fn sparse(&self) -> Vec<(u64, Arc<Segment>, Vec<u64>)> {
-        let mut sparse: Vec<_> = self
-            .segments
-            .iter()
-            .filter(|(number, _)| Some(**number) != self.filling)
-            .filter_map(|(number, slot)| Some((*number, slot, slot.places.as_ref()?)))
-            .filter(|(_, _, places)| places.live_bytes() < places.disk_bytes() / 4 * 3)
-            .collect();
-        sparse.sort_by_key(|(_, _, places)| places.live_bytes() * 1024 / places.disk_bytes());
-        let mut bytes = 0;
-        // The first one in any case.
-        let few = |(_, _, places): &(u64, &Slot, &Places)| {
-            let first = bytes == 0;
-            bytes += places.live_bytes();
-            first || bytes <= COMPACTED_BYTES_MAX
-        };
-        let place = |(number, slot, places): (u64, &Slot, &Places)| {
-            (number, Arc::clone(&slot.segment), places.live().collect())
-        };
-        sparse.into_iter().take_while(few).map(place).collect()
-    }
-
     /// Takes out a segment that has no live frame. A shared one that somebody looks at stays: what he does not look at
     /// can be filled again or given back.
     fn remove_if_empty(&mut self, number: u64) -> Option<Arc<Segment>> {
@@ -824,26 +543,8 @@ impl SpillStore for SpillStorage {
     }
 
     fn reclaim(&self, rehome: &mut dyn FnMut(Id, &Handle, &Handle) -> bool) {
-        if self.check_process().is_err() {
-            return;
-        }
-        let gone = self.lock().remove_empty_ones();
-        drop(gone);
-        self.files.sweep();
-        if !self.is_wasteful() {
-            return;
-        }
-        let Ok(mut looked_at) = self.reclaiming.try_lock() else { return };
-        self.files.remove_idle();
-        // A look costs: it is taken again when a part of a segment more has been freed.
-        let freed = self.lock().freed_bytes;
-        if freed - *looked_at < self.options.segment_bytes / 16 {
-            return;
-        }
-        *looked_at = freed;
-        self.punch();
-        if self.is_wasteful() {
-            self.compact(rehome);
+        if self.check_process().is_ok() {
+            self.give_space_back(rehome);
         }
     }
 

@@ -1,0 +1,144 @@
+//! `SpillOptions`: how a store is opened.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::disk::{Disk, RealDisk};
+use crate::error::SpillError;
+use crate::session::Session;
+use crate::store::SpillStorage;
+use crate::views::BLOCK;
+
+/// How much of a frame of our own is checked when it is opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verify {
+    /// Header, length and generation.
+    #[default]
+    Header,
+    /// Every byte, each time.
+    Always,
+}
+
+/// How frames are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadMode {
+    /// As maps of their files, which take no memory from the limit and no copy.
+    #[default]
+    Map,
+    /// Into memory that the pool counts and can evict; no file is mapped, neither a segment nor a file of the user's.
+    ///
+    /// A device that fails is then an error of the read and not a SIGBUS, and bytes that were read, and checked with
+    /// [`Verify::Always`], cannot become others. It costs a copy and room: a value that is larger than the memory limit
+    /// is written, and answers `TooLarge` when it is got; pins may leave no room for it (`NoRoom`).
+    Copy,
+}
+
+/// The settings of a store.
+#[derive(Clone)]
+pub struct SpillOptions {
+    pub(crate) directory: PathBuf,
+    pub(crate) disk_limit: Option<u64>,
+    pub(crate) reserve_bytes: u64,
+    pub(crate) segment_bytes: u64,
+    /// Frames of this size and more have a segment of their own.
+    pub(crate) own_segment_bytes: u64,
+    pub(crate) verify: Verify,
+    pub(crate) read_mode: ReadMode,
+    pub(crate) disk: Arc<dyn Disk>,
+}
+
+impl SpillOptions {
+    /// The size of shared segments unless another is set: 64 MiB.
+    pub const SEGMENT_BYTES: u64 = 64 << 20;
+    /// Frames of this size and more have a segment of their own: 4 MiB.
+    pub const OWN_SEGMENT_BYTES: u64 = 4 << 20;
+
+    /// A store in a session of its own under `directory`, which must exist.
+    ///
+    /// On a tmpfs the "disk" is memory; choose a directory on a real one.
+    #[must_use]
+    pub fn new(directory: impl AsRef<Path>) -> Self {
+        Self {
+            directory: directory.as_ref().to_path_buf(),
+            disk_limit: None,
+            reserve_bytes: 0,
+            segment_bytes: Self::SEGMENT_BYTES,
+            own_segment_bytes: Self::OWN_SEGMENT_BYTES,
+            verify: Verify::default(),
+            read_mode: ReadMode::default(),
+            disk: Arc::new(RealDisk),
+        }
+    }
+
+    /// The most bytes that the session's files may take, reserved ones included.
+    #[must_use]
+    pub fn disk_limit(mut self, bytes: u64) -> Self {
+        self.disk_limit = Some(bytes);
+        self
+    }
+
+    /// What the file system of the session must still have free: no file of the session is made, grown or refilled when
+    /// less than that would be left, and a value that cannot be written stays where it is.
+    ///
+    /// Files that are kept for later are removed first. The error is [`SpillError::Reserve`]. Files that
+    /// `save_to_disk` writes are not held back: their user asked for them by name. None unless it is set: how much
+    /// others need is not for this store to guess, and a disk that is full to the last byte does it no harm itself.
+    /// Other processes may take what was free in between, and a file system that cannot reserve space (`fallocate`)
+    /// says that it is free until it is written.
+    #[must_use]
+    pub fn free_space_reserve(mut self, bytes: u64) -> Self {
+        self.reserve_bytes = bytes;
+        self
+    }
+
+    /// The size of the segments that small frames share; they hold frames of up to a quarter of it. At least 64 KiB.
+    #[must_use]
+    pub fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.segment_bytes = bytes.max(BLOCK).next_multiple_of(BLOCK);
+        self.own_segment_bytes = Self::OWN_SEGMENT_BYTES.min(self.segment_bytes / 4);
+        self
+    }
+
+    /// How much is checked when a frame is opened.
+    #[must_use]
+    pub fn verify(mut self, verify: Verify) -> Self {
+        self.verify = verify;
+        self
+    }
+
+    /// How frames are read: mapped, unless it is set.
+    #[must_use]
+    pub fn read_mode(mut self, mode: ReadMode) -> Self {
+        self.read_mode = mode;
+        self
+    }
+
+    /// Another disk: for tests that make it fail.
+    #[must_use]
+    pub fn disk(mut self, disk: impl Disk) -> Self {
+        self.disk = Arc::new(disk);
+        self
+    }
+
+    /// Sweeps what dead processes left under the directory, and makes a session.
+    ///
+    /// # Errors
+    /// When the directory is not there or cannot be written.
+    pub fn open(self) -> Result<SpillStorage, SpillError> {
+        let (session, swept) = Session::open(&self.directory)?;
+        Ok(SpillStorage::new(self, session, swept))
+    }
+}
+
+impl std::fmt::Debug for SpillOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SpillOptions")
+            .field("directory", &self.directory)
+            .field("disk_limit", &self.disk_limit)
+            .field("reserve_bytes", &self.reserve_bytes)
+            .field("segment_bytes", &self.segment_bytes)
+            .field("verify", &self.verify)
+            .field("read_mode", &self.read_mode)
+            .finish_non_exhaustive()
+    }
+}
