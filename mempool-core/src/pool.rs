@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::budget::{Reservation, Wait};
+use crate::buffer::Buffer;
 use crate::builder::Builder;
 use crate::claim::{FrameClaim, Kept};
 use crate::codec::{Build, Codec, Room};
@@ -392,6 +393,27 @@ impl<C: Send + Sync + 'static> Pool<C> {
         let holder = Holder::<C, T>::from_held(held).expect("a registration reads what it wrote");
         self.shared.keep_mapped_limit();
         Ok(Loaded::new(holder, claim))
+    }
+
+    /// Reads a value from the bytes of a saved file that the caller has, such as a map of it; the guard keeps them.
+    ///
+    /// Every byte is checked, with the checksum of this pool's store. Bytes that are not aligned are copied.
+    ///
+    /// # Errors
+    /// [`Error::Frame`] for bytes that are damaged or of another type; [`Error::NoRoom`] as [`get_file`](Self::get_file).
+    ///
+    /// # Panics
+    /// When a codec's registration answers for another codec: a broken invariant of this crate.
+    pub fn read_frame<T>(&self, frame: &Buffer) -> Result<Loaded<C, T>>
+    where
+        C: Codec<T>,
+        T: Send + Sync + 'static,
+    {
+        self.shared.check_open()?;
+        let registration = self.registration::<T>();
+        let held = self.shared.read_whole(frame, &*registration, self.patience())?;
+        let holder = Holder::<C, T>::from_held(held).expect("a registration reads what it wrote");
+        Ok(Loaded::new(holder, None))
     }
 
     /// Whether a get would find the value in memory, as a resident or as a map. Touches nothing.

@@ -431,6 +431,27 @@ impl Shared {
         Ok(registration.mmread(&mut Source::new(&frame, &header, &[], Trust::Saved), room)?.held)
     }
 
+    /// Reads the value of a whole frame that somebody else vouches for: every byte is checked.
+    pub(crate) fn read_whole(
+        &self,
+        frame: &Buffer,
+        registration: &dyn Registration,
+        wait: Wait,
+    ) -> Result<Box<dyn Held>> {
+        let damaged = |damage| Error::Frame { what: "a frame".to_owned(), damage };
+        let header = Header::check_whole(frame, |bytes| self.back.store.checksum(bytes));
+        let header = header.map_err(damaged)?;
+        check_format(&header, registration.format()).map_err(damaged)?;
+        let mut room = self.room(0, wait)?;
+        let align = header.align as usize;
+        let aligned = match frame.as_ptr().addr().is_multiple_of(align) {
+            true => frame.clone(),
+            false => crate::codec::copy_into(&mut room, frame, align)?,
+        };
+        let room = self.room(if registration.maps() { 0 } else { header.resident_bytes }, wait)?;
+        Ok(registration.mmread(&mut Source::new(&aligned, &header, &[], Trust::Saved), room)?.held)
+    }
+
     fn decode_header(&self, frame: &Buffer) -> Result<Header, FrameDamage> {
         Header::decode(frame, |bytes| self.back.store.checksum(bytes))
     }

@@ -28,6 +28,7 @@
 //! | --- | --- |
 //! | written by this process in this session | the file's length when it is mapped; the header at each open; content with [`Verify::Always`] |
 //! | a file that `save_to_disk` wrote | brought into the session first, so that nobody can change it; then header, length, and every byte |
+//! | a file that `map_file` maps in place | header, length, and every byte, once by `Pool::read_frame`; nobody may write to it, which the caller promises |
 //!
 //! # What is assumed
 //!
@@ -71,6 +72,7 @@ pub use disk::{Disk, RealDisk};
 pub use error::SpillError;
 #[cfg(feature = "testing")]
 pub use faulty::{DiskCall, DiskFault, FaultyDisk};
+pub use map::map_file;
 pub use options::{ReadMode, SpillOptions, Verify};
 pub use session::{Swept, sweep_directory};
 pub use sigbus::name_files_on_sigbus;

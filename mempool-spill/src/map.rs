@@ -1,12 +1,17 @@
-//! A file of ours that nobody writes any more, lent as bytes.
+//! A file that nobody writes any more, lent as bytes: one of ours, or one that the caller vouches for.
 
-#![expect(unsafe_code, reason = "the one call that maps a file")]
+#![expect(unsafe_code, reason = "the one call that maps a file, and who promises what for it")]
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::path::Path;
 
 use memmap2::{Mmap, MmapOptions, UncheckedAdvice};
+use mempool_core::Buffer;
+
+use crate::error::SpillError;
+use crate::saved::open_user_frame;
 
 /// Maps the first `bytes` of `file`, read-only and shared.
 ///
@@ -19,6 +24,24 @@ pub(crate) fn map(file: &File, bytes: u64) -> io::Result<Mmap> {
     // SAFETY: the bytes of published frames do not change and the file is not made shorter while the map lives: see
     // above for who guarantees it. Bytes that are not published are not read through the map.
     unsafe { MmapOptions::new().len(len).map(file) }
+}
+
+/// Maps a saved file of the user's where it is, without a copy, for `Pool::read_frame`, which checks every byte once.
+///
+/// `Pool::get_file` needs no such promise: it brings the file into the session first. The map is counted by no pool.
+///
+/// # Errors
+/// When the file is not there, is no regular file, or cannot be mapped.
+///
+/// # Safety
+/// Until the last buffer of the map is dropped, nobody, in this process or another, writes to the file or makes it
+/// shorter, and its file system goes on answering reads with the same bytes. Replacing it by a rename is fine.
+pub unsafe fn map_file(path: impl AsRef<Path>) -> Result<Buffer, SpillError> {
+    let path = path.as_ref();
+    let (file, bytes) = open_user_frame(path)?;
+    // The caller's promise takes the place of the session's.
+    let map = map(&file, bytes).map_err(|e| SpillError::io("map", path, e))?;
+    Ok(Buffer::adopt(map, None))
 }
 
 /// Takes a part of a map out of the page tables; who reads it next gets the same bytes from the page cache or the file.

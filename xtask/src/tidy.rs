@@ -26,6 +26,7 @@ const UNSAFE_FILES: &[&str] = &[
     "mempool-codec/src/rkyv.rs",
     "mempool-spill/src/map.rs",
     "mempool-spill/src/sigbus.rs",
+    "mempool-spill/tests/map_file.rs",
     "mempool-codec/tests/exact.rs",
     "mempool-codec/tests/hostile.rs",
     "bench-peers/src/cold.rs",
