@@ -24,6 +24,10 @@ pub(crate) enum Command {
     #[command(long_about = TPCH_ABOUT, after_long_help = TPCH_EXAMPLES, after_help = "`mempool tpch --help` has examples.")]
     Tpch(TpchArgs),
 
+    /// Measure this machine and this disk: how fast values are set, spilled and read
+    #[command(long_about = BENCH_ABOUT, after_long_help = BENCH_EXAMPLES)]
+    Bench(BenchArgs),
+
     /// Show the settings of `mempool tpch`, and with --explain where each comes from
     #[command(long_about = CONFIG_ABOUT, after_long_help = CONFIG_EXAMPLES)]
     Config(ConfigArgs),
@@ -135,6 +139,51 @@ impl Threads {
             Self::Auto => thread::available_parallelism().map_or(1, usize::from),
         }
     }
+}
+
+const BENCH_ABOUT: &str = "\
+Measure this machine and this disk: how fast values are set, spilled and read
+
+For each size, values of four times the memory limit are set in a pool, read in order, and read by a Zipf distribution (few of them often). The same values are \
+written to one file with plain calls and read through one map of it, so that the last column says what the pool costs and what is the machine's. Each word of each value \
+is checked on both sides. Other work on the machine shows in the figures; what is read may still be in the page cache.";
+
+const BENCH_EXAMPLES: &str = "\
+Examples:
+  Is this disk fit to spill to?
+    mempool bench --disk /mnt/fast
+
+  Values like mine, with the memory that I would give them, on four threads
+    mempool bench --size 300KiB --memory-limit 1GiB --threads 4
+
+Exit codes: 0 all values came back as they were set; 1 one did not, the limit was passed or a file was left; 2 the command line is wrong; 3 the machine refused; \
+130 (or 128 and the number of another signal) it was stopped, and removed its files.";
+
+#[derive(Args)]
+pub(crate) struct BenchArgs {
+    /// Sizes of values, from 1KiB to a quarter of the memory limit for each thread
+    #[arg(long, value_name = "SIZE", value_delimiter = ',', default_value = "4KiB,64KiB,1MiB,16MiB", value_parser = parse_value_size)]
+    pub(crate) size: Vec<u64>,
+
+    /// Memory that the pool may use: 64MiB, 75% (of the machine or the container) or auto (half)
+    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    pub(crate) memory_limit: Size,
+
+    /// Directory to spill to
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) disk: PathBuf,
+
+    /// Threads that set and read, 1 to 1024, or auto (as many as the machine has)
+    #[arg(long, value_name = "N", default_value = "1", value_parser = parse_threads, allow_negative_numbers = true)]
+    pub(crate) threads: Threads,
+
+    /// Rounds, of which the median is taken
+    #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) rounds: u16,
+
+    /// Print the report as JSON on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 const CONFIG_ABOUT: &str = "\
@@ -275,6 +324,16 @@ fn parse_scale(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A size of values: whole words.
+fn parse_value_size(text: &str) -> Result<u64, String> {
+    match text.parse::<Size>() {
+        Ok(Size::Bytes(bytes)) if bytes.is_multiple_of(8) => Ok(bytes),
+        Ok(Size::Bytes(_)) => Err("values are measured in words of 8 bytes; try 4KiB".into()),
+        Ok(_) => Err("a value has a size of its own; try 4KiB".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// A number of threads, or `auto`.
 fn parse_threads(text: &str) -> Result<Threads, String> {
     if text == "auto" {
@@ -300,6 +359,14 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn values_have_sizes_in_words() {
+        assert_eq!(parse_value_size("4KiB"), Ok(4096));
+        for text in ["9B", "0B", "50%", "auto", "many"] {
+            assert!(parse_value_size(text).is_err(), "{text}");
+        }
     }
 
     #[test]

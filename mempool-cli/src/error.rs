@@ -7,8 +7,8 @@ use mempool_core::ErrorKind;
 use mempool_spill::SpillError;
 
 use crate::{
-    disk::DiskTooSmall, machine::MachineError, saved::SavedError, stop::Stopped,
-    tpch::plan::LimitTooSmall,
+    bench::SizeOutOfRange, disk::DiskTooSmall, machine::MachineError, saved::SavedError,
+    stop::Stopped, tpch::plan::LimitTooSmall,
 };
 
 /// Anything that ends the program before there is an answer.
@@ -17,6 +17,9 @@ pub(crate) enum CliError {
     /// The memory limit does not fit the other options.
     #[error(transparent)]
     Limit(#[from] LimitTooSmall),
+    /// Values of a size that the memory limit does not fit.
+    #[error(transparent)]
+    Size(#[from] SizeOutOfRange),
     /// A share of the memory was asked for, and the memory is not known.
     #[error(transparent)]
     Machine(#[from] MachineError),
@@ -69,7 +72,7 @@ impl CliError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Saved(SavedError::Damaged { .. }) => 1,
-            Self::Limit(_) => 2,
+            Self::Limit(_) | Self::Size(_) => 2,
             Self::Stopped(stopped) => stopped.exit_code,
             _ => 3,
         }

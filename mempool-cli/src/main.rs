@@ -1,6 +1,7 @@
 //! The program `mempool`: reads the command line, does what it asks for, prints what came of it. What it promises is in `mempool --help`.
 
 mod allocator;
+mod bench;
 mod card;
 mod cli;
 mod disk;
@@ -27,7 +28,9 @@ use std::{collections::BTreeSet, process::ExitCode};
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use card::PROCESS_ALLOWANCE_BYTES;
-use cli::{Cli, Command, ConfigArgs, GcArgs, InspectArgs, ManArgs, TpchArgs, VerifyArgs};
+use cli::{
+    BenchArgs, Cli, Command, ConfigArgs, GcArgs, InspectArgs, ManArgs, TpchArgs, VerifyArgs,
+};
 use error::CliError;
 use gc::Collection;
 use inspect::Inspection;
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
     };
     let done = match cli.command {
         Command::Tpch(args) => tpch(&args),
+        Command::Bench(args) => bench(&args),
         Command::Config(args) => config(&matches, &args),
         Command::Inspect(args) => inspect(&args),
         Command::Verify(args) => verify(&args),
@@ -85,17 +89,37 @@ fn tpch(args: &TpchArgs) -> Result<u8, CliError> {
         disk: args.disk.clone(),
         threads: args.threads.count(),
     };
-    if let Err(error) = allocator::fix_threshold() {
-        line(&format!(
-            "warning: the allocator keeps its own settings, so memory may be over the limit: {error}"
-        ));
-    }
-    warn_of_refusals(options.memory_limit_bytes);
+    prepare(options.memory_limit_bytes);
     let stop = Stop::on_signals()?;
     let card = tpch::run(&options, Progress::detect(), stop)?;
     let text = if args.json { card.json()? } else { card.to_string() };
     print(&text)?;
     Ok(u8::from(!card.failures().is_empty()))
+}
+
+fn bench(args: &BenchArgs) -> Result<u8, CliError> {
+    let memory_bytes = || Machine::this().memory().map(|memory| memory.bytes);
+    let options = bench::Options {
+        value_bytes: args.size.clone(),
+        memory_limit_bytes: args.memory_limit.resolve(memory_bytes)?,
+        disk: args.disk.clone(),
+        threads: args.threads.count(),
+        rounds: args.rounds.into(),
+    };
+    prepare(options.memory_limit_bytes);
+    let report = bench::run(&options, &Stop::on_signals()?)?;
+    print(&if args.json { report.json()? } else { report.to_string() })?;
+    Ok(u8::from(!report.failures().is_empty()))
+}
+
+/// Sets the allocator up for a pool of this process, and warns of what may stand in its way.
+fn prepare(memory_limit_bytes: u64) {
+    if let Err(error) = allocator::fix_threshold() {
+        line(&format!(
+            "warning: the allocator keeps its own settings, so memory may be over the limit: {error}"
+        ));
+    }
+    warn_of_refusals(memory_limit_bytes);
 }
 
 fn config(matches: &ArgMatches, args: &ConfigArgs) -> Result<u8, CliError> {

@@ -251,6 +251,32 @@ fn a_reader_that_leaves_early_is_no_failure() {
     assert!(!stderr(&output).contains("error"), "{}", stderr(&output));
 }
 
+#[test]
+fn a_disk_is_measured_beside_plain_calls() {
+    let directory = Directory::new();
+    let disk = directory.0.to_str().unwrap();
+    let line = ["bench", "--size", "4KiB,64KiB", "--memory-limit", "1MiB", "--threads", "2"];
+    let output = mempool(&[&line[..], &["--rounds", "2", "--json", "--disk", disk]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["passed"], true);
+    assert_eq!(report["sizes"][0]["values"], 1024);
+    for phase in report["sizes"][1]["phases"].as_array().unwrap() {
+        assert!(phase["seconds"].as_f64().unwrap() > 0.0, "{phase}");
+    }
+    assert!(report["peak_resident_bytes"].as_u64().unwrap() <= 1 << 20);
+    assert_eq!(directory.entries(), Vec::<PathBuf>::new());
+    let output = mempool(&["bench", "--size", "1MiB", "--memory-limit", "1MiB", "--disk", disk]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("give sizes from 1.0 KiB to 256.0 KiB"),
+        "{}",
+        stderr(&output)
+    );
+    let nowhere = mempool(&["bench", "--disk", "/no/such/place"]);
+    assert_eq!(nowhere.status.code(), Some(3));
+}
+
 /// The program with one variable set and all others of ours unset.
 fn mempool_with(variable: (&str, &str), arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mempool"));
