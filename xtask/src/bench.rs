@@ -1,8 +1,9 @@
-//! `cargo xtask bench core|spill|peers`: prints the machine, then runs that bench program. Measures nothing itself.
+//! `cargo xtask bench core|spill|peers|duckdb`: prints the machine, then runs that bench program. Measures nothing itself.
 
 use std::path::PathBuf;
 
 use crate::Verdict;
+use crate::duckdb;
 use crate::invocation::Invocation;
 use crate::machine::Machine;
 use crate::workspace::Workspace;
@@ -18,13 +19,16 @@ pub(crate) const PEERS: &str = "bench-peers/Cargo.toml";
 /// # Errors
 /// Where no such bench exists or cargo cannot be started.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Verdict {
-    let (name, rest) = arguments.split_first().ok_or("which one? `core`, `spill` or `peers`")?;
-    if name == "peers" {
-        return peers(workspace, rest);
+    let (name, rest) =
+        arguments.split_first().ok_or("which one? `core`, `spill`, `peers` or `duckdb`")?;
+    match name.as_str() {
+        "peers" => return peers(workspace, rest),
+        "duckdb" => return duckdb::run(workspace, rest),
+        _ => {}
     }
     let &(_, package, bench) =
         BENCHES.iter().find(|(known, _, _)| known == name).ok_or_else(|| {
-            format!("there is no bench `{name}`; there are `core`, `spill` and `peers`")
+            format!("there is no bench `{name}`; there are `core`, `spill`, `peers` and `duckdb`")
         })?;
     println!("{}\n", Machine::here(workspace, &workspace.target));
     let call = workspace.cargo(&["bench", "--locked", "--package", package, "--bench", bench]);

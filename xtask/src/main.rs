@@ -8,6 +8,7 @@
 mod bench;
 mod crashpoints;
 mod deep;
+mod duckdb;
 mod errcover;
 mod invocation;
 mod jl;
@@ -72,7 +73,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "bench",
-        arguments: "core|spill|peers [ARGUMENT...]",
+        arguments: "core|spill|peers|duckdb [ARGUMENT...]",
         about: "measure, with the machine printed above the figures",
         run: bench::run,
     },
