@@ -4,11 +4,11 @@ use std::{error::Error, io, path::PathBuf};
 
 use mempool_core::ErrorKind;
 
-use mempool_spill::SpillError;
+use mempool_spill::{MachineError, SpillError};
 
 use crate::{
-    bench::SizeOutOfRange, disk::DiskTooSmall, machine::MachineError, saved::SavedError,
-    stop::Stopped, tpch::plan::LimitTooSmall,
+    bench::SizeOutOfRange, disk::DiskTooSmall, saved::SavedError, stop::Stopped,
+    tpch::plan::LimitTooSmall,
 };
 
 /// Anything that ends the program before there is an answer.
@@ -21,7 +21,7 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Size(#[from] SizeOutOfRange),
     /// A share of the memory was asked for, and the memory is not known.
-    #[error(transparent)]
+    #[error("a share of the memory is not known; give --memory-limit as a size, such as 256MiB")]
     Machine(#[from] MachineError),
     /// The directory for spilled data cannot be used.
     #[error("cannot spill to {}; give a directory that exists and that you may write to with --disk DIR", path.display())]

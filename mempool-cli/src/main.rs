@@ -8,7 +8,6 @@ mod disk;
 mod error;
 mod gc;
 mod inspect;
-mod machine;
 mod manual;
 mod memory;
 mod output;
@@ -34,7 +33,7 @@ use cli::{
 use error::CliError;
 use gc::Collection;
 use inspect::Inspection;
-use machine::Machine;
+use mempool_spill::Machine;
 use output::print;
 use progress::{Progress, line};
 use saved::SavedFile;

@@ -12,8 +12,6 @@ use std::{
 
 use serde::Serialize;
 
-use crate::machine::kib_field;
-
 /// Time between two samples. One costs some tens of microseconds.
 const INTERVAL: Duration = Duration::from_millis(5);
 
@@ -45,6 +43,13 @@ impl Resident {
             mapped_bytes: self.mapped_bytes + other.mapped_bytes,
         }
     }
+}
+
+/// The bytes of a line such as `RssAnon:  24684392 kB`.
+fn kib_field(status: &str, name: &str) -> Option<u64> {
+    let value = status.lines().find_map(|line| line.strip_prefix(name))?;
+    let kib: u64 = value.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
+    kib.checked_mul(1024)
 }
 
 /// The highest figures among all samples. Each is a peak by itself: they need not belong to one instant.

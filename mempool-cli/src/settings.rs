@@ -6,12 +6,12 @@ use std::{
 };
 
 use clap::{ArgMatches, Command, error::ContextKind, parser::ValueSource};
+use mempool_spill::Machine;
 use serde::Serialize;
 
 use crate::{
     cli::TpchArgs,
     disk::file_system,
-    machine::Machine,
     size::{Bytes, Limit, Size},
 };
 

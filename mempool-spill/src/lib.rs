@@ -53,6 +53,7 @@ mod error;
 #[cfg(feature = "testing")]
 mod faulty;
 mod files;
+mod machine;
 mod map;
 mod options;
 mod places;
@@ -72,6 +73,7 @@ pub use disk::{Disk, RealDisk};
 pub use error::SpillError;
 #[cfg(feature = "testing")]
 pub use faulty::{DiskCall, DiskFault, FaultyDisk};
+pub use machine::{Machine, MachineError, MachineMemory};
 pub use map::map_file;
 pub use options::{ReadMode, SpillOptions, Verify};
 pub use session::{Swept, sweep_directory};

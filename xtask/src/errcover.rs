@@ -14,6 +14,7 @@ const ENUMS: &[(&str, &str)] = &[
     ("mempool-core/src/error.rs", "StoreErrorKind"),
     ("mempool-core/src/error.rs", "FrameDamage"),
     ("mempool-spill/src/error.rs", "SpillError"),
+    ("mempool-spill/src/machine.rs", "MachineError"),
 ];
 
 /// Prints every variant with its test.
