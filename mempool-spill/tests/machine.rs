@@ -1,6 +1,6 @@
 //! How much memory the process may use, as files of many kinds of machines say it.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
