@@ -8,6 +8,7 @@ use crate::fork::Maker;
 use crate::id::Id;
 use crate::reclaim::{Reclaimer, Work};
 use crate::registration::Registration;
+use crate::restored::Origin;
 use crate::shared::Shared;
 use crate::store::{Handle, SpillStore};
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -95,6 +96,8 @@ pub(crate) struct FrameClaim {
     pub(crate) id: Id,
     pub(crate) registration: Arc<dyn Registration>,
     pub(crate) references: References,
+    /// Where the frame comes from, if another pool has written it and this one was restored from that.
+    pub(crate) origin: Option<Origin>,
 }
 
 impl FrameClaim {
@@ -112,6 +115,7 @@ impl FrameClaim {
             id: entry.id(),
             registration: Arc::clone(&entry.registration),
             references: cold.references.clone(),
+            origin: None,
         });
         cold.kept = Kept::Claimed(Arc::clone(&claim));
         Some(claim)
@@ -125,6 +129,7 @@ impl FrameClaim {
             registration: &self.registration,
             charged_bytes: self.place.charged_bytes,
             references: self.references.as_deref().map_or(&[], Vec::as_slice),
+            origin: self.origin.as_ref(),
         }
     }
 }
@@ -151,4 +156,6 @@ pub(crate) struct OwnFrame<'a> {
     pub(crate) registration: &'a Arc<dyn Registration>,
     pub(crate) charged_bytes: u64,
     pub(crate) references: &'a [AnyRef],
+    /// Where it comes from, if it was restored.
+    pub(crate) origin: Option<&'a Origin>,
 }

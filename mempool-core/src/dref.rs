@@ -215,8 +215,18 @@ impl ReferenceList {
 
 /// The reference of that index and type.
 pub(crate) fn reference_at<T: 'static>(references: &[AnyRef], index: u32) -> Result<DRef<T>> {
-    let found = references.get(index as usize).and_then(AnyRef::typed);
-    found.ok_or_else(|| Error::NoReference {
+    let found = references.get(index as usize);
+    if let Some(any) = found
+        && let Some(adopted) = any.registration.adopted()
+        && !adopted.is_claimed()
+    {
+        any.shared().find_type(adopted, TypeId::of::<T>());
+        if !adopted.is_claimed() {
+            let (id, stored) = (any.id(), any.registration.name());
+            return Err(Error::NotRegistered { id, stored, asked: std::any::type_name::<T>() });
+        }
+    }
+    found.and_then(AnyRef::typed).ok_or_else(|| Error::NoReference {
         index,
         references: references.len(),
         asked: std::any::type_name::<T>(),

@@ -96,6 +96,43 @@ pub enum Error {
         /// The type asked for.
         asked: &'static str,
     },
+    /// No value has that name.
+    #[error("no value is named {name:?}")]
+    NoName {
+        /// The name.
+        name: String,
+    },
+    /// A name is longer than any may be.
+    #[error("a name of {bytes} bytes, and {limit} are the most")]
+    NameTooLong {
+        /// What it has.
+        bytes: usize,
+        /// The bound.
+        limit: usize,
+    },
+    /// A restored value is asked for by a reference inside another, and the pool was not told which type has its format:
+    /// [`Pool::register`](crate::Pool::register) tells it.
+    #[error(
+        "value {id} was {stored}, and no type of that format is registered; it is asked for as {asked}"
+    )]
+    NotRegistered {
+        /// The value.
+        id: Id,
+        /// Its type when it was retained, and the format of its frame.
+        stored: String,
+        /// The type asked for.
+        asked: &'static str,
+    },
+    /// The bytes of a value that was restored cannot be read. The others can.
+    #[error("retained value {id}, kept as {name:?}, cannot be read: {source}")]
+    Retained {
+        /// The value.
+        id: Id,
+        /// Its name, or that of a value which refers to it.
+        name: String,
+        /// Why.
+        source: Box<Error>,
+    },
     /// The memory limit is filled by values that are pinned.
     #[error(transparent)]
     NoRoom(Box<NoRoom>),
@@ -144,7 +181,7 @@ impl Error {
         match self {
             Self::NoRoom(_) | Self::TooLarge { .. } => ErrorKind::Limit,
             Self::Allocation { .. } => ErrorKind::Environment,
-            Self::Spill { source, .. } => source.kind(),
+            Self::Spill { source, .. } | Self::Retained { source, .. } => source.kind(),
             Self::Store(source) => source.kind.error_kind(),
             Self::Codec(codec) => codec.kind,
             Self::Frame { .. } => ErrorKind::Damage,
@@ -303,6 +340,8 @@ pub enum StoreErrorKind {
     Closed,
     /// The codec failed while it wrote; the error itself is kept by the frame.
     Codec,
+    /// The store cannot do this at all.
+    Unsupported,
 }
 
 impl StoreErrorKind {
@@ -311,7 +350,7 @@ impl StoreErrorKind {
             Self::Full => ErrorKind::Limit,
             Self::Io | Self::Missing => ErrorKind::Environment,
             Self::Damaged => ErrorKind::Damage,
-            Self::Closed | Self::Codec => ErrorKind::Misuse,
+            Self::Closed | Self::Codec | Self::Unsupported => ErrorKind::Misuse,
         }
     }
 }

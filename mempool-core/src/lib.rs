@@ -84,9 +84,11 @@ pub mod fork;
 mod frame;
 mod id;
 mod index;
+mod manifest;
 mod memory;
 #[cfg(all(test, loom))]
 mod models;
+mod names;
 mod options;
 mod parking;
 mod pin;
@@ -95,6 +97,8 @@ mod prometheus;
 mod recency;
 mod reclaim;
 mod registration;
+mod restored;
+mod retain;
 mod shared;
 mod sink;
 mod sites;
@@ -123,10 +127,12 @@ pub use frame::{
     Content, Frame, HEADER_BYTES, Header, MAGIC, SECTION_BYTES, SECTIONS_MAX, Section, VERSION,
 };
 pub use id::Id;
+pub use manifest::{KeptFormat, KeptValue, Manifest};
 pub use memory::MemoryStore;
 #[cfg(feature = "mutants")]
 #[doc(hidden)]
 pub use mutant::is_on as mutant_is_on;
+pub use names::{NameInfo, Untyped};
 pub use options::{PoolOptions, SetOptions};
 pub use pin::{Loaded, Pinned, PinnedOwned, Resolve};
 pub use pool::Pool;

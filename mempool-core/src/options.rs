@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::budget::{Evictor, Ledger, Wait};
 use crate::claim::Back;
 use crate::entry::Destructor;
+use crate::error::Result;
 use crate::fork::Maker;
 use crate::memory::MemoryStore;
 use crate::pool::Pool;
@@ -117,6 +118,8 @@ impl PoolOptions {
     }
 
     /// Opens the pool, with `codec` for its first front. It belongs to this process; see [`Pool`].
+    ///
+    /// What an earlier pool has retained in the store is left as it is; [`restore`](Self::restore) takes it over.
     pub fn open<C: Send + Sync + 'static>(self, codec: C) -> Pool<C> {
         let count = pools_opened();
         let id = new_pool_id(count);
@@ -138,6 +141,22 @@ impl PoolOptions {
         crate::events::opened(&shared, self.policy);
         ledger.set_evictor(evictor as Weak<dyn Evictor>);
         Pool::new(shared, codec)
+    }
+}
+
+impl PoolOptions {
+    /// Opens the pool with the values that an earlier one has retained in the store: each under its name, and whole.
+    ///
+    /// They are on disk, take no memory, and are checked, every byte, when they are first read. A store that has nothing
+    /// retained gives an empty pool.
+    ///
+    /// # Errors
+    /// [`Error::Frame`](crate::Error::Frame) and [`Error::Store`](crate::Error::Store) for a manifest that is damaged. What
+    /// was retained stays as it is.
+    pub fn restore<C: Send + Sync + 'static>(self, codec: C) -> Result<Pool<C>> {
+        let pool = self.open(codec);
+        pool.take_over()?;
+        Ok(pool)
     }
 }
 
@@ -178,6 +197,7 @@ pub struct SetOptions {
     pub(crate) discardable: bool,
     pub(crate) destructor: Option<Destructor>,
     pub(crate) wait: Option<Wait>,
+    pub(crate) name: Option<String>,
 }
 
 impl SetOptions {
@@ -203,6 +223,14 @@ impl SetOptions {
         self
     }
 
+    /// Names the value, as [`Pool::set_name`](crate::Pool::set_name) does, when it is set: a set that fails leaves the name
+    /// to the value that has it.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
     /// Waits for room as `wait` says.
     #[must_use]
     pub fn wait(mut self, wait: Wait) -> Self {
@@ -217,6 +245,7 @@ impl std::fmt::Debug for SetOptions {
             .field("discardable", &self.discardable)
             .field("destructor", &self.destructor.is_some())
             .field("wait", &self.wait)
+            .field("name", &self.name)
             .finish()
     }
 }

@@ -15,6 +15,7 @@ use crate::entry::{Cold, Contents, Entry, Held, Pin};
 use crate::error::{Error, Rejected, Result};
 use crate::file::{FileRef, On};
 use crate::id::Id;
+use crate::names::Names;
 use crate::options::SetOptions;
 use crate::pin::{Loaded, Pinned, PinnedOwned};
 use crate::registration::{Holder, Registered, Registration, key_of, name_of, wrong_codec};
@@ -126,6 +127,9 @@ impl<C: Send + Sync + 'static> Pool<C> {
         T: Send + Sync + 'static,
     {
         let wait = options.wait.unwrap_or_else(|| self.patience());
+        if let Err(error) = options.name.as_deref().map_or(Ok(()), Names::check) {
+            return Err(Rejected::new(value, error));
+        }
         let vacancy = match self.shared.claim_slot() {
             Ok(vacancy) => vacancy,
             Err(error) => return Err(Rejected::new(value, error)),
@@ -261,30 +265,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
     /// # Errors
     /// What the store and the codec say.
     pub fn copy_to_disk<T>(&self, reference: &DRef<T>) -> Result<FileRef<T>> {
-        let entry = self.own(reference)?;
-        loop {
-            if let Some(error) = self.shared.refusal(entry) {
-                return Err(error);
-            }
-            if entry.word.load().on_disk()
-                && let Some(file) = claim_of(entry)
-            {
-                return Ok(file);
-            }
-            if entry.word.begin_write() {
-                let written = self.shared.write_entry(entry);
-                let file = claim_of(entry);
-                entry.word.end_write(written.is_ok());
-                self.shared.settle(entry);
-                self.shared.ledger.nudge();
-                written?;
-                if let Some(file) = file {
-                    return Ok(file);
-                }
-            } else {
-                self.shared.wait_while_busy(entry);
-            }
-        }
+        self.shared.write_out(self.own(reference)?).map(FileRef::claimed)
     }
 
     /// Writes the value to a file of the user's, durably and whole. Touches neither recency nor accounting, and
@@ -518,6 +499,9 @@ impl<C: Send + Sync + 'static> Pool<C> {
     /// Ends every value and the store's session. Guards that are held stay good; calls that wait for room answer
     /// [`Error::Closed`]; a second call does nothing.
     ///
+    /// What was retained before, by this pool or by the one that it was restored from, stays as it was then:
+    /// [`forget_retained`](Self::forget_retained) gives it up.
+    ///
     /// # Errors
     /// When the store could not remove what it had made.
     pub fn close(&self) -> Result<()> {
@@ -538,7 +522,11 @@ impl<C: Send + Sync + 'static> Pool<C> {
         self.shared.check_process()
     }
 
-    fn own<'a, T>(&self, reference: &'a DRef<T>) -> Result<&'a Entry> {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn own<'a, T>(&self, reference: &'a DRef<T>) -> Result<&'a Entry> {
         self.shared.check_process()?;
         let entry = reference.entry();
         match Arc::ptr_eq(entry.shared(), &self.shared) {
@@ -603,7 +591,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
     }
 
     /// The registration of `T` with this front's codec instance.
-    fn registration<T>(&self) -> Arc<dyn Registration>
+    pub(crate) fn registration<T>(&self) -> Arc<dyn Registration>
     where
         C: Codec<T>,
         T: Send + Sync + 'static,
@@ -679,10 +667,16 @@ impl<C: Send + Sync + 'static> Pool<C> {
                 destructor: options.destructor,
             },
         };
-        self.publish(vacancy, State::Resident, contents)
+        self.publish(vacancy, State::Resident, contents, options.name.as_deref())
     }
 
-    fn publish<T>(&self, vacancy: Vacancy<'_>, state: State, contents: Contents) -> DRef<T> {
+    fn publish<T>(
+        &self,
+        vacancy: Vacancy<'_>,
+        state: State,
+        contents: Contents,
+        name: Option<&str>,
+    ) -> DRef<T> {
         let Id { slot, generation } = vacancy.take();
         let word = Word::new(generation, state, state == State::Spilled);
         let entry = Arc::new(Entry::new(Arc::clone(&self.shared), slot, word, contents));
@@ -692,6 +686,10 @@ impl<C: Send + Sync + 'static> Pool<C> {
         // A close that came between the slot and the table has not seen this entry.
         if self.shared.is_closed() && !entry.word.doom().doomed() {
             self.shared.bury(&entry);
+        }
+        if let Some(name) = name {
+            // A pool that was closed meanwhile has ended the value.
+            let _ = self.shared.names.insert(name, reference.as_any().clone());
         }
         reference
     }
@@ -729,7 +727,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
             registration,
             cold: Cold { kept, references, destructor: options.destructor },
         };
-        Ok(self.publish(vacancy, State::Spilled, contents))
+        Ok(self.publish(vacancy, State::Spilled, contents, options.name.as_deref()))
     }
 }
 

@@ -8,6 +8,7 @@ use crate::budget::Reservation;
 use crate::codec::{Codec, Format, Room};
 use crate::entry::Held;
 use crate::error::{Error, Result};
+use crate::restored::Adopted;
 use crate::sink::{Sink, Source};
 
 /// What an entry keeps of the front that its value was set through.
@@ -24,6 +25,10 @@ pub(crate) trait Registration: Send + Sync {
     fn maps(&self) -> bool;
     fn mmwrite(&self, held: &dyn Held, sink: &mut Sink<'_>) -> Result<()>;
     fn mmread(&self, source: &mut Source<'_>, room: Room) -> Result<ReadBack>;
+    /// Itself, when it stands for the format of restored values alone.
+    fn adopted(&self) -> Option<&Adopted> {
+        None
+    }
 }
 
 /// A value that was read from its frame.

@@ -21,10 +21,12 @@ use crate::fork::Maker;
 use crate::frame::{Body, Frame, Header, Measured, Section};
 use crate::id::Id;
 use crate::index::{Index, Touched};
+use crate::names::Names;
 use crate::parking::Parking;
 use crate::recency::{Policy, SharedLog, with_log};
 use crate::reclaim::Work;
 use crate::registration::{ReadBack, Registration};
+use crate::restored::{Origin, check_origin};
 use crate::sink::{Sink, Source, Trust};
 use crate::stats::{Counters, Stats, count, read};
 use crate::store::{Fingerprint, Handle};
@@ -51,6 +53,9 @@ pub(crate) struct Shared {
     /// The index's clock, for readers.
     pub(crate) clock: AtomicU64,
     pub(crate) back: Arc<Back>,
+    pub(crate) names: Names,
+    /// Held by the one thread that retains values.
+    pub(crate) retaining: Mutex<()>,
     pub(crate) parking: Parking,
     pub(crate) counters: Counters,
     pub(crate) registrations: Mutex<Vec<Known>>,
@@ -138,6 +143,8 @@ impl Shared {
             touched: Touched::new(),
             clock: AtomicU64::new(0),
             back,
+            names: Names::default(),
+            retaining: Mutex::new(()),
             parking: Parking::new(),
             counters: Counters::default(),
             registrations: Mutex::new(Vec::new()),
@@ -339,9 +346,9 @@ impl Shared {
 
     /// Brings a value back; the word is `Loading` by this thread's step. On success the caller holds a pin.
     pub(crate) fn load(&self, entry: &Entry, wait: Wait) -> Result<()> {
-        let (place, references) = {
+        let (place, references, restored) = {
             let cold = sync::lock(&entry.cold);
-            (cold.kept.place(), cold.references.clone())
+            (cold.kept.place(), cold.references.clone(), cold.kept.restored())
         };
         let Place { handle, charged_bytes } = place.expect("a spilled entry has its frame");
         let registration = &entry.registration;
@@ -352,6 +359,7 @@ impl Shared {
             registration,
             charged_bytes,
             references: references.as_deref().map_or(&[], Vec::as_slice),
+            origin: restored.as_deref().and_then(|claim| claim.origin.as_ref()),
         };
         let loaded = caught(registration, || self.read_own(frame, wait));
         match loaded {
@@ -384,12 +392,20 @@ impl Shared {
         }
     }
 
-    /// Reads the value of a frame of our own.
+    /// Reads the value of a frame of our own, or of one that was restored.
     pub(crate) fn read_own(&self, own: OwnFrame<'_>, wait: Wait) -> Result<ReadBack> {
-        // A room of its own: what a copy of the frame takes is not what the value takes.
-        let (frame, header) = self.open_own(&own, &mut self.room(0, wait)?)?;
-        let room = self.room(if own.registration.maps() { 0 } else { own.charged_bytes }, wait)?;
-        own.registration.mmread(&mut Source::new(&frame, &header, own.references, Trust::Own), room)
+        let trust = own.origin.map_or(Trust::Own, Origin::trust);
+        let read = || {
+            // A room of its own: what a copy of the frame takes is not what the value takes.
+            let (frame, header) = self.open_own(&own, &mut self.room(0, wait)?)?;
+            let room = if own.registration.maps() { 0 } else { own.charged_bytes };
+            let room = self.room(room, wait)?;
+            own.registration.mmread(&mut Source::new(&frame, &header, own.references, trust), room)
+        };
+        let Some(origin) = own.origin else { return read() };
+        let read = read().map_err(|error| origin.explain(own.id, error))?;
+        origin.note_checked();
+        Ok(read)
     }
 
     /// The sections of a frame of our own, each with an alignment that puts it where it stands.
@@ -407,10 +423,16 @@ impl Shared {
 
     fn open_own(&self, own: &OwnFrame<'_>, room: &mut Room) -> Result<(Buffer, Header)> {
         let _span = events::reading(self, own.id, own.handle.bytes);
-        let frame = self.back.store.open(&own.handle, room)?;
+        let store = &self.back.store;
+        let frame = match own.origin.map_or(Trust::Own, Origin::trust) {
+            Trust::Own => store.open(&own.handle, room)?,
+            _ if mutant!("restored_unchecked") => store.open(&own.handle, room)?,
+            Trust::Saved | Trust::Foreign => store.open_whole(&own.handle, room)?,
+        };
         let damaged = |damage| Error::Frame { what: format!("value {}", own.id), damage };
         let header = self.decode_header(&frame).map_err(damaged)?;
-        check_own(&header, own, self.id, frame.len() as u64).map_err(damaged)?;
+        let writer = self.back.writer(own.id, own.origin);
+        check_own(&header, own, writer, frame.len() as u64).map_err(damaged)?;
         Ok((frame, header))
     }
 
@@ -582,14 +604,19 @@ impl Shared {
             },
             _ => return false,
         }
+        self.leave_old_place(&entry);
+        true
+    }
+
+    /// Ends what is under way with the place that a frame had before.
+    pub(crate) fn leave_old_place(&self, entry: &Entry) {
         // Who has read the old handle holds the word at `Loading`; who comes now reads the new one.
-        self.wait_while_busy(&entry);
+        self.wait_while_busy(entry);
         // A view that nobody holds would keep the old place for as long as the value lives.
         if entry.word.load().state() == State::Mapped && entry.word.begin_release() {
             sync::lock(&self.index).unorder(entry.slot);
-            self.release(&entry, false);
+            self.release(entry, false);
         }
-        true
     }
 
     /// Room of `bytes` for a value that is set or loaded.
@@ -620,6 +647,7 @@ impl Shared {
                 self.bury(entry);
             }
         }
+        drop(self.names.close());
         events::closed(self, entries.len());
         drop(entries);
         self.ledger.nudge();
@@ -688,18 +716,13 @@ fn frame_error(frame: &Frame<'_>, error: StoreError) -> Error {
 fn check_own(
     header: &Header,
     own: &OwnFrame<'_>,
-    pool: u64,
+    writer: (Id, u64),
     found: u64,
 ) -> Result<(), FrameDamage> {
     if header.frame_bytes != found {
         return Err(FrameDamage::Length { expected: header.frame_bytes, found });
     }
-    if header.pool != pool {
-        return Err(FrameDamage::Field { field: "pool", found: header.pool });
-    }
-    if header.id != own.id && !mutant!("generation_ignored") {
-        return Err(FrameDamage::Id { expected: own.id, found: header.id });
-    }
+    check_origin(writer, header)?;
     check_format(header, own.registration.format())
 }
 

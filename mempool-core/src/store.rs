@@ -5,8 +5,8 @@ use std::path::Path;
 
 use crate::buffer::Buffer;
 use crate::codec::{Room, fnv1a};
-use crate::error::StoreError;
-use crate::frame::Frame;
+use crate::error::{StoreError, StoreErrorKind};
+use crate::frame::{Frame, Header};
 use crate::id::Id;
 
 /// Where a frame lies in its store. Only the store that made it knows what the numbers mean.
@@ -66,7 +66,7 @@ pub trait SpillStore: Send + Sync + 'static {
     /// Writes a frame: header and content, whole or not at all.
     ///
     /// # Errors
-    /// [`StoreErrorKind::Full`](crate::StoreErrorKind::Full) and others; nothing is then kept.
+    /// [`StoreErrorKind::Full`] and others; nothing is then kept.
     fn write(&self, frame: &Frame<'_>) -> Result<Handle, StoreError>;
 
     /// The bytes of a frame, header first, aligned to the frame's alignment: a map, or a copy paid from `room`.
@@ -125,6 +125,68 @@ pub trait SpillStore: Send + Sync + 'static {
         fnv1a(bytes)
     }
 
+    /// As [`open`](Self::open), of a frame that another process has written: every byte is checked.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`Damaged`](crate::StoreErrorKind::Damaged) when a checksum does not match.
+    fn open_whole(&self, handle: &Handle, room: &mut Room) -> Result<Buffer, StoreError> {
+        let frame = self.open(handle, room)?;
+        match Header::check_whole(&frame, |bytes| self.checksum(bytes)) {
+            Ok(_) => Ok(frame),
+            Err(damage) => {
+                let said = format!("{handle:?}: {damage}");
+                Err(StoreError::new(StoreErrorKind::Damaged, said))
+            }
+        }
+    }
+
+    /// Makes `frames` durable, and with them `manifest`, which says what they are: all of it, or what was retained before
+    /// stays. From then on they outlive a close and the process.
+    ///
+    /// Each of `frames` is claimed by the caller until this returns. What was retained before and is not any more is
+    /// free to go.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::StoreErrorKind::Unsupported) from a store that ends with its process, and what the disk
+    /// says.
+    fn retain(&self, manifest: &[u8], frames: &[Handle]) -> Result<(), StoreError> {
+        let _ = (manifest, frames);
+        Err(StoreError::new(StoreErrorKind::Unsupported, "this store keeps nothing"))
+    }
+
+    /// Whether a frame should be written anew before it is retained: because its place cannot be made durable, or is one
+    /// where little lives that would have to be kept for it.
+    fn wants_anew(&self, handle: &Handle) -> bool {
+        let _ = handle;
+        false
+    }
+
+    /// The manifest that a store was opened with, as [`retain`](Self::retain) was given it; `None` where there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read any more.
+    fn retained(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(None)
+    }
+
+    /// Takes over the frames of that manifest: each is freed by its own call of [`free`](Self::free).
+    ///
+    /// # Errors
+    /// [`Damaged`](crate::StoreErrorKind::Damaged) for frames that cannot lie where the manifest says. A file that is
+    /// missing is an error of the [`open`](Self::open) that needs it.
+    fn adopt(&self, frames: &[Handle]) -> Result<(), StoreError> {
+        let _ = frames;
+        Err(StoreError::new(StoreErrorKind::Unsupported, "this store keeps nothing"))
+    }
+
+    /// Gives up what was retained: the next close leaves nothing.
+    ///
+    /// # Errors
+    /// When the disk refuses; it is then still retained.
+    fn forget(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// A read-only descriptor of the frame's segment with its offset and length, where it may leave the process.
     fn share(&self, handle: &Handle) -> Option<(File, u64, u64)> {
         let _ = handle;
@@ -145,7 +207,8 @@ pub trait SpillStore: Send + Sync + 'static {
         StoreUsage::default()
     }
 
-    /// Ends the store's use: no further frame is written. What is still held stays readable.
+    /// Ends the store's use: no further frame is written. What is still held stays readable, and what was retained
+    /// stays.
     ///
     /// # Errors
     /// When something could not be removed.

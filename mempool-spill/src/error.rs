@@ -102,6 +102,44 @@ pub enum SpillError {
         /// The segment asked for.
         segment: u64,
     },
+    /// No session under the directory has something retained under that label.
+    #[error("nothing is retained in {} under the label {label:?}", path.display())]
+    NothingRetained {
+        /// The directory.
+        path: PathBuf,
+        /// The label asked for.
+        label: String,
+    },
+    /// Several sessions under the directory have something retained under that label:
+    /// [`SpillOptions::session`](crate::SpillOptions::session) chooses one.
+    #[error("{} sessions have something retained under the label {label:?}: {}", sessions.len(), list(sessions))]
+    Ambiguous {
+        /// The label asked for.
+        label: String,
+        /// Their directories.
+        sessions: Vec<PathBuf>,
+    },
+    /// A retained session that another store has open.
+    #[error("the retained session {} is in use", path.display())]
+    InUse {
+        /// Its directory.
+        path: PathBuf,
+    },
+    /// A store that was opened with retained values is to retain others, and its pool has not taken those over:
+    /// `PoolOptions::restore` does.
+    #[error("the values that are retained in {} were not restored, so nothing takes their place", path.display())]
+    NotRestored {
+        /// The session's directory.
+        path: PathBuf,
+    },
+    /// A label is longer than any may be.
+    #[error("a label of {bytes} bytes, and {limit} are the most")]
+    LabelTooLong {
+        /// What it has.
+        bytes: usize,
+        /// The bound.
+        limit: usize,
+    },
     /// The session is closed, or belongs to the process that this one was forked from.
     #[error("the session {} is closed", path.display())]
     Closed {
@@ -132,7 +170,9 @@ impl SpillError {
             Self::NotRegular { .. } | Self::InsideSession { .. } | Self::Foreign { .. } => {
                 StoreErrorKind::Io
             }
-            Self::NoSegment { .. } => StoreErrorKind::Missing,
+            Self::Ambiguous { .. } | Self::InUse { .. } => StoreErrorKind::Io,
+            Self::NoSegment { .. } | Self::NothingRetained { .. } => StoreErrorKind::Missing,
+            Self::NotRestored { .. } | Self::LabelTooLong { .. } => StoreErrorKind::Unsupported,
             Self::Closed { .. } => StoreErrorKind::Closed,
         }
     }
@@ -140,6 +180,10 @@ impl SpillError {
 
 fn at(offset: Option<u64>) -> String {
     offset.map_or_else(String::new, |offset| format!(" at offset {offset}"))
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 fn io_kind(error: &io::Error) -> StoreErrorKind {

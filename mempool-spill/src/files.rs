@@ -129,6 +129,12 @@ impl Files {
         Ok(state.next_number)
     }
 
+    /// Numbers new files behind `last`.
+    pub(crate) fn number_from(&self, last: Option<u64>) {
+        let mut state = self.lock();
+        state.next_number = state.next_number.max(last.unwrap_or_default());
+    }
+
     /// A file of at least `bytes`, reserved on the disk and in the quota: one that is kept, or a new one.
     pub(crate) fn take(&self, bytes: u64) -> Result<SegmentFile, SpillError> {
         let bytes = bytes.next_multiple_of(4096);

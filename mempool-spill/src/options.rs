@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::disk::{Disk, RealDisk};
 use crate::error::SpillError;
+use crate::retained::LABEL_BYTES_MAX;
 use crate::session::Session;
 use crate::store::SpillStorage;
 use crate::views::BLOCK;
@@ -45,6 +46,9 @@ pub struct SpillOptions {
     pub(crate) verify: Verify,
     pub(crate) read_mode: ReadMode,
     pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) label: String,
+    /// The retained session to be restored, by the name of its directory.
+    session: Option<String>,
 }
 
 impl SpillOptions {
@@ -67,6 +71,8 @@ impl SpillOptions {
             verify: Verify::default(),
             read_mode: ReadMode::default(),
             disk: Arc::new(RealDisk),
+            label: String::new(),
+            session: None,
         }
     }
 
@@ -120,11 +126,57 @@ impl SpillOptions {
         self
     }
 
+    /// What the program calls the values that it retains: it restores those of its own label alone, so that several
+    /// programs can use one directory. None unless it is set; at most 255 bytes.
+    #[must_use]
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = label.into();
+        self
+    }
+
+    /// Restores the session whose directory has this name, where several have the label.
+    #[must_use]
+    pub fn session(mut self, name: impl Into<String>) -> Self {
+        self.session = Some(name.into());
+        self
+    }
+
+    /// Opens what an earlier store has retained under the directory and the label, for
+    /// [`PoolOptions::restore`](mempool_core::PoolOptions::restore). Its files are in the disk ledger from now on.
+    ///
+    /// # Errors
+    /// [`SpillError::NothingRetained`]; [`SpillError::InUse`] when another store has it open;
+    /// [`SpillError::Ambiguous`] when there are several; [`SpillError::Damaged`] when its manifest is not whole. What is
+    /// retained stays as it is.
+    pub fn restore(self) -> Result<SpillStorage, SpillError> {
+        self.check_label()?;
+        let session = self.session.as_deref();
+        let (session, swept, kept, file) = Session::restore(&self.directory, &self.label, session)?;
+        SpillStorage::restored(self, session, swept, &kept, &file)
+    }
+
+    /// As [`restore`](Self::restore), or where nothing is retained as [`open`](Self::open).
+    ///
+    /// # Errors
+    /// As both of them.
+    pub fn restore_or_open(self) -> Result<SpillStorage, SpillError> {
+        match self.clone().restore() {
+            Err(SpillError::NothingRetained { .. }) if self.session.is_none() => self.open(),
+            other => other,
+        }
+    }
+
+    fn check_label(&self) -> Result<(), SpillError> {
+        let (bytes, limit) = (self.label.len(), LABEL_BYTES_MAX);
+        if bytes > limit { Err(SpillError::LabelTooLong { bytes, limit }) } else { Ok(()) }
+    }
+
     /// Sweeps what dead processes left under the directory, and makes a session.
     ///
     /// # Errors
-    /// When the directory is not there or cannot be written.
+    /// When the directory is not there or cannot be written; [`SpillError::LabelTooLong`].
     pub fn open(self) -> Result<SpillStorage, SpillError> {
+        self.check_label()?;
         let (session, swept) = Session::open(&self.directory)?;
         Ok(SpillStorage::new(self, session, swept))
     }
@@ -139,6 +191,7 @@ impl std::fmt::Debug for SpillOptions {
             .field("segment_bytes", &self.segment_bytes)
             .field("verify", &self.verify)
             .field("read_mode", &self.read_mode)
+            .field("label", &self.label)
             .finish_non_exhaustive()
     }
 }

@@ -133,6 +133,11 @@ impl Places {
         }
     }
 
+    /// Takes the place of a frame that is there already.
+    pub(crate) fn adopt(&mut self, offset: u64, bytes: u64) {
+        self.mark(offset, bytes);
+    }
+
     /// Gives a place back; `false` for one that is not taken.
     pub(crate) fn free(&mut self, offset: u64, bytes: u64) -> bool {
         let (word, bit) = start_of(offset);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use memmap2::Mmap;
@@ -13,8 +13,10 @@ use mempool_core::{
     StoreError, StoreErrorKind, StoreUsage,
 };
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 mod reclaim;
+mod retain;
 
 use crate::checksum::xxh3_64;
 use crate::disk::Disk;
@@ -27,6 +29,7 @@ use crate::segment::{NOT_SHARED, Segment};
 use crate::session::{Session, Swept};
 use crate::views::{BLOCK, OwnView, SharedView};
 use crate::writer::{Batch, Target, write_frame};
+use retain::{Keeping, Manifests, Standing};
 
 /// The store of one session.
 ///
@@ -44,6 +47,8 @@ pub struct SpillStorage {
     reclaiming: Mutex<u64>,
     /// The memory of batches, as many as threads have written at once.
     batches: Mutex<Vec<Batch>>,
+    /// What is retained; held while that changes.
+    manifests: Mutex<Manifests>,
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +65,8 @@ struct State {
     freed_bytes: u64,
     /// Whether there are segments without live frames that somebody looked at when their last one was freed.
     empty_ones_left: bool,
+    /// Segments that the manifest names and whose files could not be opened.
+    lost: BTreeMap<u64, (PathBuf, Errno)>,
     closed: bool,
 }
 
@@ -68,6 +75,7 @@ struct Slot {
     segment: Arc<Segment>,
     /// `None` for a segment of one large frame.
     places: Option<Places>,
+    keeping: Keeping,
 }
 
 /// Places that were taken for small frames; given back unless the frames are published.
@@ -116,6 +124,7 @@ impl SpillStorage {
             growing: Mutex::new(()),
             reclaiming: Mutex::new(0),
             batches: Mutex::new(Vec::new()),
+            manifests: Mutex::default(),
         }
     }
 
@@ -288,7 +297,9 @@ impl SpillStorage {
         let Some(slot) = state.segments.get_mut(&handle.segment) else { return };
         let shared = slot.places.as_mut();
         let freed = shared.map(|places| places.free(handle.offset, handle.bytes));
-        if freed == Some(true) {
+        let counted = freed == Some(true) && slot.keeping.is_ours();
+        slot.keeping.freed = freed.is_none();
+        if counted {
             state.shared_live_bytes -= handle.bytes;
             state.freed_bytes += handle.bytes;
         }
@@ -305,11 +316,15 @@ impl SpillStorage {
     fn segment(&self, handle: &Handle) -> Result<(Arc<Segment>, bool), SpillError> {
         let state = self.lock();
         let slot = state.segments.get(&handle.segment);
-        let slot = slot.ok_or_else(|| SpillError::NoSegment {
-            path: self.session_path().to_path_buf(),
-            segment: handle.segment,
-        })?;
+        let slot = slot.ok_or_else(|| self.no_segment(&state, handle.segment))?;
         Ok((Arc::clone(&slot.segment), slot.places.is_some()))
+    }
+
+    fn no_segment(&self, state: &State, segment: u64) -> SpillError {
+        match state.lost.get(&segment) {
+            Some((path, error)) => SpillError::io("open", path, *error),
+            None => SpillError::NoSegment { path: self.session_path().to_path_buf(), segment },
+        }
     }
 
     /// Maps a segment, after a look at its length: what lies beyond the end of a file cannot be read.
@@ -432,7 +447,8 @@ impl State {
         }
         self.next_segment += 1;
         self.shared_bytes += places.as_ref().map_or(0, Places::disk_bytes);
-        self.segments.insert(self.next_segment, Slot { segment: Arc::new(segment), places });
+        let (segment, keeping) = (Arc::new(segment), Keeping::default());
+        self.segments.insert(self.next_segment, Slot { segment, places, keeping });
         Some(self.next_segment)
     }
 
@@ -443,8 +459,9 @@ impl State {
     /// A run of free blocks: in the segment that is being filled, or else in one that is free to a good part.
     fn candidate(&self, bytes: u64) -> Option<(u64, Arc<Segment>, Candidate)> {
         let look = |number: u64, anew: bool| {
-            let Slot { segment, places } = self.segments.get(&number)?;
-            let places = places.as_ref().filter(|_| !segment.is_seen_elsewhere())?;
+            let Slot { segment, places, keeping } = self.segments.get(&number)?;
+            let free = keeping.is_ours() && !segment.is_seen_elsewhere();
+            let places = places.as_ref().filter(|_| free)?;
             if anew && places.free_bytes() < segment.file().len / 4 {
                 return None;
             }
@@ -468,6 +485,9 @@ impl State {
     /// can be filled again or given back.
     fn remove_if_empty(&mut self, number: u64) -> Option<Arc<Segment>> {
         let slot = self.segments.get(&number)?;
+        if slot.keeping.standing == Standing::Listed {
+            return None;
+        }
         if let Some(places) = &slot.places {
             let held = Arc::strong_count(&slot.segment) > 1;
             self.empty_ones_left |= places.is_empty() && held;
@@ -475,8 +495,12 @@ impl State {
                 return None;
             }
         }
-        let Slot { segment, places } = self.segments.remove(&number)?;
-        self.shared_bytes -= places.as_ref().map_or(0, Places::disk_bytes);
+        let Slot { segment, places, keeping } = self.segments.remove(&number)?;
+        if keeping.is_ours() {
+            self.shared_bytes -= places.as_ref().map_or(0, Places::disk_bytes);
+        } else {
+            segment.condemn();
+        }
         Some(segment)
     }
 }
@@ -528,6 +552,37 @@ impl SpillStore for SpillStorage {
             verify(&frame, &self.segment(handle)?.0.file().path, handle.offset)?;
         }
         Ok(frame)
+    }
+
+    fn open_whole(&self, handle: &Handle, room: &mut Room) -> Result<Buffer, StoreError> {
+        self.check_process()?;
+        let frame = self.open_frame(handle, room)?;
+        verify(&frame, &self.segment(handle)?.0.file().path, handle.offset)?;
+        Ok(frame)
+    }
+
+    fn retain(&self, manifest: &[u8], frames: &[Handle]) -> Result<(), StoreError> {
+        self.check_process()?;
+        Ok(self.retain_frames(manifest, frames)?)
+    }
+
+    fn wants_anew(&self, handle: &Handle) -> bool {
+        self.is_better_moved(handle)
+    }
+
+    fn retained(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.check_process()?;
+        Ok(self.restored_manifest())
+    }
+
+    fn adopt(&self, frames: &[Handle]) -> Result<(), StoreError> {
+        self.check_process()?;
+        Ok(self.adopt_frames(frames)?)
+    }
+
+    fn forget(&self) -> Result<(), StoreError> {
+        self.check_process()?;
+        Ok(self.forget_retained()?)
     }
 
     fn free(&self, handle: &Handle) {
@@ -612,14 +667,15 @@ impl SpillStore for SpillStorage {
             std::mem::take(&mut state.segments)
         };
         self.files.close();
+        let ended = self.end(&segments);
         drop(segments);
-        Ok(self.files.session().remove()?)
+        Ok(ended?)
     }
 }
 
 impl Drop for SpillStorage {
     fn drop(&mut self) {
         // Whoever wants to know closes it himself.
-        let _ = self.files.session().remove();
+        let _ = self.end(&BTreeMap::new());
     }
 }

@@ -142,6 +142,32 @@ impl<S: SpillStore> SpillStore for FaultyStore<S> {
         self.inner.load(path, room)
     }
 
+    fn open_whole(&self, handle: &Handle, room: &mut Room) -> Result<Buffer, StoreError> {
+        self.switch.check(Call::Open)?;
+        let swapped = self.switch.lock().swapped;
+        self.inner.open_whole(&swapped.unwrap_or(*handle), room)
+    }
+
+    fn retain(&self, manifest: &[u8], frames: &[Handle]) -> Result<(), StoreError> {
+        self.inner.retain(manifest, frames)
+    }
+
+    fn wants_anew(&self, handle: &Handle) -> bool {
+        self.inner.wants_anew(handle)
+    }
+
+    fn retained(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner.retained()
+    }
+
+    fn adopt(&self, frames: &[Handle]) -> Result<(), StoreError> {
+        self.inner.adopt(frames)
+    }
+
+    fn forget(&self) -> Result<(), StoreError> {
+        self.inner.forget()
+    }
+
     fn batch_bytes(&self) -> u64 {
         self.batch_bytes
     }

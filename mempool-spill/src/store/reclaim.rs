@@ -151,7 +151,7 @@ impl State {
         let mut holes = Vec::new();
         for (number, slot) in &mut self.segments {
             let Some(places) = &mut slot.places else { continue };
-            if slot.segment.is_seen_elsewhere() {
+            if slot.segment.is_seen_elsewhere() || !slot.keeping.is_ours() {
                 continue;
             }
             for hole in places.punch(slot.segment.views()) {
@@ -179,7 +179,7 @@ impl State {
         let mut sparse: Vec<_> = self
             .segments
             .iter()
-            .filter(|(number, _)| Some(**number) != self.filling)
+            .filter(|(number, slot)| Some(**number) != self.filling && slot.keeping.is_ours())
             .filter_map(|(number, slot)| Some((*number, slot, slot.places.as_ref()?)))
             .filter(|(_, _, places)| places.live_bytes() < places.disk_bytes() / 4 * 3)
             .collect();

@@ -1,0 +1,255 @@
+//! Values that an earlier pool has retained: formats whose types are not known yet, and frames that were not looked at.
+
+use std::any::TypeId;
+use std::sync::{Arc, OnceLock};
+
+use crate::claim::{Back, FrameClaim, Kept, Place};
+use crate::codec::{Format, Room};
+use crate::dref::{AnyRef, references};
+use crate::entry::{Cold, Contents, Entry, Held};
+use crate::error::{Error, FrameDamage, Result};
+use crate::id::Id;
+use crate::manifest::{KeptFormat, KeptValue, Manifest};
+use crate::registration::{ReadBack, Registration};
+use crate::shared::Shared;
+use crate::sink::{Sink, Source, Trust};
+use crate::store::Handle;
+use crate::sync;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::word::{State, Word};
+
+/// Where a restored frame comes from, and whether it was believed already.
+pub(crate) struct Origin {
+    /// The value's id in the pool that wrote the frame.
+    pub(crate) id: Id,
+    pub(crate) pool: u64,
+    /// A name by which people know it.
+    known_as: Option<Arc<str>>,
+    /// Whether every byte was checked, by its checksum and by the codec. Its bytes cannot change after that.
+    checked: AtomicBool,
+}
+
+impl Origin {
+    /// How much is to be checked.
+    pub(crate) fn trust(&self) -> Trust {
+        // Relaxed: whoever does not see it checks once more.
+        if self.checked.load(Ordering::Relaxed) { Trust::Own } else { Trust::Saved }
+    }
+
+    pub(crate) fn note_checked(&self) {
+        self.checked.store(true, Ordering::Relaxed);
+    }
+
+    /// Names the value in an error that is about its bytes.
+    pub(crate) fn explain(&self, id: Id, error: Error) -> Error {
+        match error {
+            Error::Store(_) | Error::Frame { .. } | Error::Codec(_) => {
+                let name = self.known_as.as_deref().unwrap_or_default().to_owned();
+                Error::Retained { id, name, source: Box::new(error) }
+            }
+            other => other,
+        }
+    }
+}
+
+/// The registration of a format until somebody says which type it is of; from then on that type's.
+pub(crate) struct Adopted {
+    kept: KeptFormat,
+    real: OnceLock<Arc<dyn Registration>>,
+}
+
+impl Adopted {
+    pub(crate) fn type_name(&self) -> &str {
+        &self.kept.type_name
+    }
+
+    pub(crate) fn is_claimed(&self) -> bool {
+        self.real.get().is_some()
+    }
+
+    /// Takes `registration` for it, if that is of the same format and none was taken before.
+    pub(crate) fn claim(&self, registration: &Arc<dyn Registration>) {
+        if registration.format() == self.kept.format {
+            // Another thread's may have come first; whose it is is compared by the caller.
+            let _ = self.real.set(Arc::clone(registration));
+        }
+    }
+
+    /// The registration that reads it; nobody has a reference by which to ask before there is one.
+    fn real(&self) -> &dyn Registration {
+        &**self.real.get().expect("a value is reached by a reference whose type was found")
+    }
+}
+
+/// What an unclaimed value is said to be; nobody can ask for it.
+struct Unclaimed;
+
+impl Registration for Adopted {
+    fn key(&self) -> TypeId {
+        self.real.get().map_or_else(TypeId::of::<Unclaimed>, |real| real.key())
+    }
+
+    fn value_type(&self) -> TypeId {
+        self.real.get().map_or_else(TypeId::of::<Unclaimed>, |real| real.value_type())
+    }
+
+    fn value_type_name(&self) -> &'static str {
+        self.real.get().map_or("restored, and not asked for", |real| real.value_type_name())
+    }
+
+    fn name(&self) -> String {
+        match self.real.get() {
+            Some(real) => real.name(),
+            None => format!("{}, retained as {}", self.kept.type_name, self.kept.format),
+        }
+    }
+
+    fn format(&self) -> Format {
+        self.kept.format
+    }
+
+    fn maps(&self) -> bool {
+        self.real.get().is_some_and(|real| real.maps())
+    }
+
+    fn mmwrite(&self, held: &dyn Held, sink: &mut Sink<'_>) -> Result<()> {
+        self.real().mmwrite(held, sink)
+    }
+
+    fn mmread(&self, source: &mut Source<'_>, room: Room) -> Result<ReadBack> {
+        self.real().mmread(source, room)
+    }
+
+    fn adopted(&self) -> Option<&Self> {
+        Some(self)
+    }
+}
+
+impl Shared {
+    /// Puts in what an earlier pool has retained in this pool's store, if there is anything.
+    pub(crate) fn take_over(self: &Arc<Self>) -> Result<()> {
+        let store = &self.back.store;
+        let Some(bytes) = store.retained()? else { return Ok(()) };
+        let damaged =
+            |damage| Error::Frame { what: "the manifest of retained values".into(), damage };
+        let manifest = Manifest::decode(&bytes, |bytes| store.checksum(bytes)).map_err(damaged)?;
+        let frames: Vec<Handle> = manifest.values.iter().filter_map(|value| value.frame).collect();
+        store.adopt(&frames)?;
+        let formats: Vec<Arc<dyn Registration>> = manifest.formats.iter().map(adopted).collect();
+        let known_as = manifest.known_as();
+        let names: Vec<Option<Arc<str>>> =
+            known_as.iter().map(|name| name.map(Arc::from)).collect();
+        let mut values: Vec<AnyRef> = Vec::with_capacity(manifest.values.len());
+        for (value, known_as) in manifest.values.iter().zip(names) {
+            let registration = Arc::clone(&formats[value.format as usize]);
+            let held = value.references.iter().map(|&at| values[at as usize].clone()).collect();
+            values.push(self.take_over_one(value, registration, held, known_as)?);
+        }
+        for (name, value) in &manifest.names {
+            self.names.insert(name, values[*value as usize].clone())?;
+        }
+        // Values that nothing refers to end here.
+        Ok(())
+    }
+
+    fn take_over_one(
+        self: &Arc<Self>,
+        value: &KeptValue,
+        registration: Arc<dyn Registration>,
+        held: Vec<AnyRef>,
+        known_as: Option<Arc<str>>,
+    ) -> Result<AnyRef> {
+        let vacancy = self.claim_slot()?;
+        let charged_bytes = value.charged_bytes;
+        let held = references(held);
+        let Some(handle) = value.frame else {
+            // Its slot is free again, and the generation is its own.
+            let Id { slot, generation } = vacancy.id();
+            let cold = Cold::default();
+            let gone = contents(registration, charged_bytes, cold);
+            let word = Word::new(generation, State::Deleted, false);
+            let entry = Entry::new(Arc::clone(self), slot, word, gone);
+            return Ok(AnyRef::first(Arc::new(entry)));
+        };
+        let Id { slot, generation } = vacancy.take();
+        let claim = FrameClaim {
+            back: Arc::clone(&self.back),
+            place: Place { handle, charged_bytes },
+            id: Id { slot, generation },
+            registration: Arc::clone(&registration),
+            references: held.clone(),
+            origin: Some(Origin {
+                id: value.id,
+                pool: value.pool,
+                known_as,
+                checked: AtomicBool::new(false),
+            }),
+        };
+        self.back.note_written(&handle);
+        let cold =
+            Cold { kept: Kept::Claimed(Arc::new(claim)), references: held, destructor: None };
+        let word = Word::new(generation, State::Spilled, true);
+        let entry =
+            Entry::new(Arc::clone(self), slot, word, contents(registration, charged_bytes, cold));
+        let entry = Arc::new(entry);
+        self.install(&entry, false);
+        Ok(AnyRef::first(entry))
+    }
+
+    /// Finds the type of a restored value among those that the pool knows; `value_type` comes first where several
+    /// have the format.
+    pub(crate) fn find_type(&self, adopted: &Adopted, value_type: TypeId) {
+        let found = {
+            let registrations = sync::lock(&self.registrations);
+            let mut fits: Vec<_> = registrations
+                .iter()
+                .map(|(_, known)| known)
+                .filter(|known| known.format() == adopted.kept.format)
+                .collect();
+            fits.sort_by_key(|known| known.value_type() != value_type);
+            fits.first().map(|known| Arc::clone(known))
+        };
+        if let Some(registration) = found {
+            adopted.claim(&registration);
+        }
+    }
+}
+
+fn adopted(kept: &KeptFormat) -> Arc<dyn Registration> {
+    Arc::new(Adopted { kept: kept.clone(), real: OnceLock::new() })
+}
+
+fn contents(registration: Arc<dyn Registration>, charged_bytes: u64, cold: Cold) -> Contents {
+    Contents { value: None, charged_bytes, discardable: false, registration, cold }
+}
+
+/// What a frame must say that its writer was: a restored one another pool than the one that reads it.
+pub(crate) fn check_origin(
+    (id, pool): (Id, u64),
+    header: &crate::frame::Header,
+) -> Result<(), FrameDamage> {
+    if header.pool != pool {
+        return Err(FrameDamage::Field { field: "pool", found: header.pool });
+    }
+    if header.id != id && !mutant!("generation_ignored") {
+        return Err(FrameDamage::Id { expected: id, found: header.id });
+    }
+    Ok(())
+}
+
+impl Kept {
+    /// The claim on a frame that was restored.
+    pub(crate) fn restored(&self) -> Option<Arc<FrameClaim>> {
+        match self {
+            Self::Claimed(claim) if claim.origin.is_some() => Some(Arc::clone(claim)),
+            _ => None,
+        }
+    }
+}
+
+impl Back {
+    /// A frame of this pool's own, or of the one that it was restored from.
+    pub(crate) fn writer(&self, id: Id, origin: Option<&Origin>) -> (Id, u64) {
+        origin.map_or((id, self.pool), |origin| (origin.id, origin.pool))
+    }
+}
