@@ -158,7 +158,7 @@ impl Shared {
     }
 
     /// How many bytes go into one batch.
-    fn batch_bytes(&self) -> u64 {
+    pub(crate) fn batch_bytes(&self) -> u64 {
         self.back.store.batch_bytes().min(self.ledger.limit() / LIMIT_SHARE)
     }
 
@@ -286,9 +286,12 @@ impl Shared {
 }
 
 /// How many of `victims` make up the first batch: one at least.
-fn first_batch(victims: &[Arc<Entry>], batch_bytes: u64) -> usize {
+pub(crate) fn first_batch<E: std::ops::Deref<Target = Entry>>(
+    victims: &[E],
+    batch_bytes: u64,
+) -> usize {
     let mut sum = 0_u64;
-    let fits = |entry: &&Arc<Entry>| {
+    let fits = |entry: &&E| {
         sum = sum.saturating_add(read(&entry.charged_bytes));
         sum <= batch_bytes
     };

@@ -58,6 +58,12 @@ impl Names {
         table.named.iter().map(|(name, value)| (Arc::clone(name), value.clone())).collect()
     }
 
+    /// What is known of each: looked at under the lock, for a reference of our own would count.
+    fn infos(&self) -> Vec<NameInfo> {
+        let table = sync::lock(&self.0);
+        table.named.iter().map(|(name, value)| NameInfo::of(name, value)).collect()
+    }
+
     /// Takes every name away, and gives none any more.
     pub(crate) fn close(&self) -> Vec<AnyRef> {
         let mut table = sync::lock(&self.0);
@@ -145,8 +151,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
         if self.check_process().is_err() {
             return Vec::new();
         }
-        let names = self.shared().names.list();
-        names.iter().map(|(name, value)| NameInfo::of(name, value)).collect()
+        self.shared().names.infos()
     }
 
     /// Tells the pool that `T` is kept by this front's codec, so that references to such values are found inside of
@@ -219,7 +224,7 @@ pub struct NameInfo {
 }
 
 impl NameInfo {
-    pub(crate) fn of(name: &str, value: &AnyRef) -> Self {
+    fn of(name: &str, value: &AnyRef) -> Self {
         let registration = &*value.registration;
         Self {
             name: name.to_owned(),

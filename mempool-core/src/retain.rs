@@ -10,15 +10,13 @@ use crate::claim::{FrameClaim, Kept};
 use crate::dref::AnyRef;
 use crate::entry::Entry;
 use crate::error::{Error, Result};
+use crate::evict::first_batch;
 use crate::manifest::{KeptFormat, KeptValue, Manifest};
 use crate::names::type_name_of;
 use crate::shared::{Shared, Writing};
 use crate::sink::Sink;
 use crate::store::Handle;
 use crate::sync;
-
-/// How many values are written in one go.
-const BATCH: usize = 256;
 
 /// A value that is retained, held until that is done.
 struct Held {
@@ -58,7 +56,9 @@ impl Shared {
         while !level.is_empty() {
             level.retain(|value| seen.insert(key(value)));
             let mut next = Vec::new();
-            for batch in level.chunks(BATCH) {
+            let mut rest = &level[..];
+            while !rest.is_empty() {
+                let (batch, behind) = rest.split_at(first_batch(rest, self.batch_bytes()));
                 self.write_dirty(batch)?;
                 for value in batch {
                     let claim = self.claim_written(value)?;
@@ -66,6 +66,7 @@ impl Shared {
                     next.extend_from_slice(held.references());
                     all.insert(key(value), held);
                 }
+                rest = behind;
             }
             level = next;
         }

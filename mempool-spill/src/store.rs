@@ -23,7 +23,7 @@ use crate::disk::Disk;
 use crate::error::SpillError;
 use crate::files::Files;
 use crate::options::{ReadMode, SpillOptions, Verify};
-use crate::places::{Candidate, Extent, Places};
+use crate::places::{Candidate, Extent, PLACE, Places};
 use crate::saved::open_user_frame;
 use crate::segment::{NOT_SHARED, Segment};
 use crate::session::{Session, Swept};
@@ -197,16 +197,32 @@ impl SpillStorage {
 
     /// Writes frames that may stand in one batch: together, or where that fails each by itself, until one fails.
     fn write_run(&self, run: &[Frame<'_>], handles: &mut Vec<Handle>) -> Result<(), StoreError> {
-        if let [_, _, ..] = run
-            && let Ok(written) = self.write_small(run)
-        {
-            handles.extend(written);
-            return Ok(());
-        }
-        for frame in run {
-            handles.push(self.write(frame)?);
+        let mut rest = run;
+        while !rest.is_empty() {
+            let (batch, behind) = rest.split_at(self.first_batch(rest));
+            if let [_, _, ..] = batch
+                && let Ok(written) = self.write_small(batch)
+            {
+                handles.extend(written);
+            } else {
+                for frame in batch {
+                    handles.push(self.write(frame)?);
+                }
+            }
+            rest = behind;
         }
         Ok(())
+    }
+
+    /// How many of `frames` have room in one segment together, with as much again between them; one at least.
+    fn first_batch(&self, frames: &[Frame<'_>]) -> usize {
+        let mut sum = 0_u64;
+        let fits = |frame: &&Frame<'_>| {
+            let align = u64::from(frame.header().align).max(PLACE);
+            sum = sum.saturating_add(frame.frame_bytes()).saturating_add(align);
+            sum <= self.options.segment_bytes / 2
+        };
+        frames.iter().take_while(fits).count().max(1)
     }
 
     /// Room in the run that is being filled, or in a new one.

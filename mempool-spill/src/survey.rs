@@ -8,6 +8,7 @@ use rustix::fs::{AtFlags, FlockOperation, Mode};
 use rustix::io::Errno;
 
 use crate::error::SpillError;
+use crate::retained::{Retained, is_retained, read_retained};
 use crate::session::{DIRECTORY, ROOT, is_file_of_ours, is_session, names};
 
 /// One entry of the directory of sessions.
@@ -26,6 +27,8 @@ pub struct SessionReport {
     pub files: u64,
     /// What they take on the device.
     pub disk_bytes: u64,
+    /// What is retained in it, if anything is, or why that cannot be read.
+    pub retained: Option<Result<Retained, SpillError>>,
     /// Files that are not ours; a session with such a file loses ours and stays.
     pub foreign_files: u64,
 }
@@ -38,6 +41,8 @@ pub enum SessionState {
     Living,
     /// Nobody holds the lock: removed.
     Dead,
+    /// Nobody holds the lock, and something is retained in it: left alone, whole or not.
+    Retained,
     /// No session by its name: left alone.
     NoSession,
     /// It cannot be opened: left alone.
@@ -71,6 +76,7 @@ fn look(root: impl AsFd, path: &Path, name: &str) -> Option<SessionReport> {
         uid,
         files: 0,
         disk_bytes: 0,
+        retained: None,
         foreign_files: 0,
     };
     if !is_session(name) {
@@ -90,8 +96,12 @@ fn look(root: impl AsFd, path: &Path, name: &str) -> Option<SessionReport> {
             blocks.map_or(0, |stat| u64::try_from(stat.st_blocks).unwrap_or(0) * 512);
         *if is_file_of_ours(&file) { &mut report.files } else { &mut report.foreign_files } += 1;
     }
+    if is_retained(dir.as_fd()) {
+        report.retained = Some(read_retained(&report.path));
+    }
     // A shared lock, so that two who look do not take each other for the owner; it goes with the descriptor.
     report.state = match rustix::fs::flock(&dir, FlockOperation::NonBlockingLockShared) {
+        Ok(()) if report.retained.is_some() => SessionState::Retained,
         Ok(()) => SessionState::Dead,
         Err(_) => SessionState::Living,
     };

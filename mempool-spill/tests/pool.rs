@@ -340,6 +340,19 @@ fn small_values_are_written_many_at_once() {
 }
 
 #[test]
+fn a_batch_that_is_larger_than_a_segment_is_cut() {
+    let scratch = Scratch::new("cut");
+    let store = SpillOptions::new(&scratch.0).segment_bytes(64 << 10).open().unwrap();
+    let pool = options(1 << 20).store(store).open(Blob);
+    // What the pool puts together by what values are charged is 256 KiB, and more with their headers.
+    let all: Vec<_> = (0..3000).map(|n| pool.set(bytes(n, 600)).unwrap()).collect();
+    assert!(pool.stats().written_ahead > 1000);
+    for (n, one) in (0..).zip(&all) {
+        assert_eq!(pool.get(one).unwrap()[..], bytes(n, 600)[..]);
+    }
+}
+
+#[test]
 fn a_batch_that_cannot_be_written_is_tried_value_by_value() {
     const ENOSPC: i32 = 28;
     for (call, times, k) in

@@ -28,7 +28,10 @@ use crate::quota::FileBytes;
 use crate::retained::{Kept, MANIFEST, MANIFEST_NEW, ManifestFile, RetainedSegment, check_places};
 use crate::segment::{NOT_SHARED, Segment, SegmentFile};
 use crate::session::{Session, Swept};
-use crate::views::BLOCK;
+
+/// Frames that take less than this part of a segment that may not be given back in part are written anew before they are
+/// retained once more.
+const LIVE_SHARE_MIN: u64 = 4;
 
 /// What the manifests say of a segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,7 +87,7 @@ enum Failed {
     /// The one before stands.
     Before(SpillError),
     /// It stands in the place of the one before, and a power cut may bring that one back.
-    After(SpillError, Published),
+    After(SpillError, Box<Published>),
 }
 
 impl SpillStorage {
@@ -187,9 +190,7 @@ impl SpillStorage {
         let state = self.lock();
         let Some(slot) = state.segments.get(&handle.segment) else { return false };
         let sparse = |places: &Places| {
-            let lived_in = slot.segment.file().len.saturating_sub(places.free_bytes());
-            let taken = slot.segment.file().bytes.bytes();
-            taken > 4 * BLOCK && lived_in < taken / 2
+            places.live_bytes() < slot.segment.file().bytes.bytes() / LIVE_SHARE_MIN
         };
         let old = !slot.keeping.is_ours();
         slot.keeping.doubtful || old && slot.places.as_ref().is_some_and(sparse)
@@ -217,12 +218,11 @@ impl SpillStorage {
                 self.lock().take_back(&before);
                 Err(error)
             }
-            Err(Failed::After(error, mut published)) => {
+            Err(Failed::After(error, published)) => {
                 // Both may be found after a power cut, so the files of both stay.
-                if let Some(earlier) = manifests.published.take() {
-                    published.kept.segments.extend(earlier.kept.segments);
-                    published.frames.extend(earlier.frames);
-                    manifests.published = Some(published);
+                if let Some(earlier) = &mut manifests.published {
+                    earlier.kept.segments.extend(published.kept.segments);
+                    earlier.frames.extend(published.frames);
                 }
                 Err(error)
             }
@@ -300,7 +300,10 @@ impl SpillStorage {
         let synced = session.directories().and_then(|[.., dir]| self.disk().sync(&dir));
         match synced {
             Ok(()) => Ok(published),
-            Err(e) => Err(Failed::After(SpillError::io("sync", session.path(), e), published)),
+            Err(e) => {
+                let error = SpillError::io("sync", session.path(), e);
+                Err(Failed::After(error, Box::new(published)))
+            }
         }
     }
 
