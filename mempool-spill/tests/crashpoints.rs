@@ -5,6 +5,8 @@
 //! removes what the dead session left, a living session beside it is untouched and readable, files that were being
 //! saved are whole or absent, and nothing else is in the directory.
 //!
+//! A process that retains is killed at the same points: what a later one restores is the state before or the new one, whole.
+//!
 //! No harness of libtest: strace counts the calls of each thread by itself, so the child works on its main thread.
 //! `CRASH_POINTS`, `KILLS` and `SEED` say how much. Two stages run beside each other.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
@@ -19,7 +21,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use mempool_core::{Blob, DRef, Pool};
+use mempool_core::{Blob, DRef, Pool, PoolOptions, SetOptions};
+use mempool_spill::read_retained;
 
 #[allow(clippy::duplicate_mod, reason = "each test is a crate")]
 mod workloads;
@@ -59,6 +62,10 @@ type Test = (&'static str, fn());
 const TESTS: &[Test] = &[
     ("a_kill_at_any_call_leaves_nothing", a_kill_at_any_call_leaves_nothing),
     ("a_kill_at_any_moment_leaves_nothing", a_kill_at_any_moment_leaves_nothing),
+    (
+        "a_kill_while_values_are_retained_leaves_the_old_or_the_new",
+        a_kill_while_values_are_retained_leaves_the_old_or_the_new,
+    ),
 ];
 
 fn main() -> ExitCode {
@@ -93,6 +100,10 @@ fn main() -> ExitCode {
 /// `for ever` behind them it begins anew until it is killed, and writes a byte for each operation.
 fn child(job: &str) {
     let directory = PathBuf::from(std::env::var_os("MEMPOOL_CRASH_DIRECTORY").unwrap());
+    if job == RETAIN {
+        assert!(File::open(directory.join(MARK)).is_err());
+        return retain(&directory);
+    }
     let mut words = job.split(' ');
     let workload = words.next().and_then(Workload::of).unwrap();
     let seed: u64 = words.next().unwrap().parse().unwrap();
@@ -145,10 +156,7 @@ impl Stage {
     }
 
     fn child(&self, program: &str, job: &str) -> Command {
-        let mut command = Command::new(program);
-        command.env("MEMPOOL_CRASH_CHILD", job).env("MEMPOOL_CRASH_DIRECTORY", &self.scratch.0);
-        command.stdin(Stdio::null());
-        command
+        child_in(&self.scratch.0, program, job)
     }
 
     /// What must hold when the child is dead. How many files it had saved, and whether it left a session.
@@ -181,6 +189,13 @@ impl Stage {
     }
 }
 
+fn child_in(directory: &Path, program: &str, job: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env("MEMPOOL_CRASH_CHILD", job).env("MEMPOOL_CRASH_DIRECTORY", directory);
+    command.stdin(Stdio::null());
+    command
+}
+
 /// One point: the k-th call of a kind.
 #[derive(Clone, Copy, Debug)]
 struct Point {
@@ -209,36 +224,44 @@ fn counts(log: &str) -> BTreeMap<&'static str, (u64, u64)> {
     counts
 }
 
+/// Runs a job that is not killed, and counts its calls.
+fn trace(directory: &Path, job: &str) -> BTreeMap<&'static str, (u64, u64)> {
+    let log = directory.with_extension("strace");
+    let calls = CALLS.iter().map(|call| format!("?{call}")).collect::<Vec<_>>().join(",");
+    let status = child_in(directory, "strace", job)
+        .args(["-f", "-qq", "-e", "signal=none", "-e", &format!("trace={calls}"), "-o"])
+        .args([&log, &std::env::current_exe().unwrap()])
+        .status()
+        .unwrap();
+    assert!(status.success(), "{job} is not killed, and ends with {status}");
+    let counted = counts(&fs::read_to_string(&log).unwrap());
+    fs::remove_file(log).unwrap();
+    counted
+}
+
 /// Every point of every workload of this seed.
 fn points(stage: &Stage, seed: u64) -> Vec<Point> {
-    let program = std::env::current_exe().unwrap();
-    let log = stage.scratch.0.with_extension("strace");
     let mut points = Vec::new();
     for workload in Workload::ALL {
-        let calls = CALLS.iter().map(|call| format!("?{call}")).collect::<Vec<_>>().join(",");
-        let status = stage
-            .child("strace", &format!("{workload:?} {seed}"))
-            .args(["-f", "-qq", "-e", "signal=none", "-e", &format!("trace={calls}"), "-o"])
-            .args([&log, &program])
-            .status()
-            .unwrap();
-        assert!(status.success(), "{workload:?} is not killed, and ends with {status}");
+        let counted = trace(&stage.scratch.0, &format!("{workload:?} {seed}"));
         stage.check();
-        for (call, (before, all)) in counts(&fs::read_to_string(&log).unwrap()) {
+        for (call, (before, all)) in counted {
             points.extend((before + 1..=all).map(|k| Point { workload, seed, call, k }));
         }
     }
-    fs::remove_file(log).unwrap();
     points
 }
 
 /// Runs a child that strace kills at the point; whether it was killed, for two threads do not always get so far.
 fn kill_at(stage: &Stage, point: Point) -> bool {
     let Point { workload, seed, call, k } = point;
+    kill_job_at(&stage.scratch.0, &format!("{workload:?} {seed}"), call, k)
+}
+
+fn kill_job_at(directory: &Path, job: &str, call: &str, k: u64) -> bool {
     let inject = format!("inject={call}:signal=KILL:when={k}");
     let program = std::env::current_exe().unwrap();
-    let output = stage
-        .child("strace", &format!("{workload:?} {seed}"))
+    let output = child_in(directory, "strace", job)
         .args(["-f", "-qq", "-e", &format!("trace={call}"), "-e", &inject])
         .args(["-o", "/dev/null"])
         .arg(program)
@@ -247,7 +270,7 @@ fn kill_at(stage: &Stage, point: Point) -> bool {
     let killed =
         output.status.signal() == Some(SIGKILL) || output.status.code() == Some(128 + SIGKILL);
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(killed || output.status.success(), "{point:?}: {}\n{said}", output.status);
+    assert!(killed || output.status.success(), "{job} at {call} {k}: {}\n{said}", output.status);
     killed
 }
 
@@ -367,14 +390,141 @@ fn a_kill_at_any_moment_leaves_nothing() {
     assert!(left > 0);
 }
 
-/// Works on each stage by a thread of its own, then closes its living session, which leaves nothing.
-fn on_both(stages: &[Stage; 2], work: impl Fn(&Stage) + Sync) {
+fn beside<S: Sync>(places: &[S; 2], work: impl Fn(&S) + Sync) {
     std::thread::scope(|scope| {
-        let threads: Vec<_> = stages.iter().map(|stage| scope.spawn(|| work(stage))).collect();
+        let threads: Vec<_> = places.iter().map(|place| scope.spawn(|| work(place))).collect();
         threads.into_iter().for_each(|thread| thread.join().unwrap());
     });
+}
+
+/// Works on each stage by a thread of its own, then closes its living session, which leaves nothing.
+fn on_both(stages: &[Stage; 2], work: impl Fn(&Stage) + Sync) {
+    beside(stages, work);
     for stage in stages {
         stage.pool.close().unwrap();
         assert_eq!(names(Path::new(&stage.scratch.0)), Vec::<String>::new());
     }
+}
+
+/// The job of the children that retain.
+const RETAIN: &str = "retain";
+/// How many values there are of each generation, beside the one that says which it is.
+const RETAINED: u64 = 8;
+
+fn length(n: u64) -> usize {
+    [60, 900, 5000, 30_000][usize::try_from(n % 4).unwrap()]
+}
+
+/// Restores a generation, retains the next one, and closes with the one behind that. Some values are new in each, some are
+/// kept, some go; others have no name.
+fn retain(directory: &Path) {
+    let store = options(directory).label(RETAIN).restore().unwrap();
+    let pool = PoolOptions::new().memory_limit(workloads::LIMIT).store(store);
+    let pool = pool.restore(Blob).unwrap();
+    let mut generation = generation(&pool);
+    for closes in [false, true] {
+        generation += 1;
+        let named = |name: &str| SetOptions::new().name(name);
+        for n in (0..RETAINED).filter(|n| changed_in(*n, generation)) {
+            let content = bytes(seed_of(n, generation), length(n));
+            drop(pool.set_with(content, named(&n.to_string())).unwrap());
+        }
+        drop(pool.set(bytes(1, 20_000)).unwrap());
+        let unnamed = pool.set(bytes(2, 3000)).unwrap();
+        pool.move_to_disk(&unnamed).unwrap();
+        let number = generation.to_le_bytes().to_vec();
+        drop(pool.set_with(number, named("generation")).unwrap());
+        if closes { pool.close_retaining().unwrap() } else { pool.retain().unwrap() }
+    }
+}
+
+/// The values of one half change with each generation, those of the other with every fourth.
+fn changed_in(n: u64, generation: u64) -> bool {
+    n % 2 == 0 || generation % 4 == 1
+}
+
+/// What value `n` is of, in this generation.
+fn seed_of(n: u64, generation: u64) -> u64 {
+    let since = if n % 2 == 0 { generation } else { generation - (generation + 3) % 4 };
+    since * 100 + n
+}
+
+fn generation(pool: &Pool<Blob>) -> u64 {
+    let Ok(one) = pool.named::<Vec<u8>>("generation") else { return 0 };
+    u64::from_le_bytes(pool.get(&one).unwrap()[..].try_into().unwrap())
+}
+
+/// The generation that is found, every value of it whole, and nothing beside it.
+fn check_retained(directory: &Path) -> u64 {
+    let store = options(directory).open().unwrap();
+    assert_eq!((store.swept().sessions, store.swept().retained), (0, 1), "no sweep removes it");
+    drop(store);
+    let store = options(directory).label(RETAIN).restore().unwrap();
+    let session = store.session_path().to_path_buf();
+    let pool = PoolOptions::new().memory_limit(workloads::LIMIT).store(store);
+    let pool = pool.restore(Blob).unwrap();
+    let generation = generation(&pool);
+    for n in (0..RETAINED).filter(|_| generation > 0) {
+        let one = pool.named::<Vec<u8>>(&n.to_string()).unwrap();
+        let expected = bytes(seed_of(n, generation), length(n));
+        assert_eq!(pool.get(&one).unwrap()[..], expected[..], "{n} of generation {generation}");
+    }
+    pool.close().unwrap();
+    let kept = read_retained(&session).unwrap();
+    let mut files: Vec<_> = kept.segments.iter().map(|segment| segment.file_name()).collect();
+    files.push("manifest".into());
+    files.sort();
+    assert_eq!(names(&session), files);
+    assert_eq!(names(directory), [".mempool"]);
+    assert_eq!(names(&directory.join(".mempool")).len(), 1);
+    generation
+}
+
+fn a_kill_while_values_are_retained_leaves_the_old_or_the_new() {
+    let start = Instant::now();
+    let limit = usize::try_from(number("CRASH_POINTS", 40)).unwrap();
+    if !strace_works() {
+        println!("skipped: strace is not there or may not trace");
+        return;
+    }
+    let directories = [Scratch::new("crash-retain-a"), Scratch::new("crash-retain-b")];
+    for directory in &directories {
+        let pool = workloads::pool(options(&directory.0).label(RETAIN).open().unwrap());
+        pool.close_retaining().unwrap();
+    }
+    let mut points = Vec::new();
+    for (call, (before, all)) in trace(&directories[0].0, RETAIN) {
+        // A generation has a few calls more than another.
+        points.extend((before + 1..=all + 2).map(|k| (call, k)));
+    }
+    let all = points.len();
+    let rounds = limit.div_ceil(all);
+    let chosen: Vec<_> = match rounds {
+        1 => (0..limit).map(|n| points[n * all / limit]).collect(),
+        _ => points.iter().copied().cycle().take(limit).collect(),
+    };
+    let next = AtomicU64::new(0);
+    let (killed, advanced) = (AtomicU64::new(0), AtomicU64::new(0));
+    beside(&directories, |directory: &Scratch| {
+        let mut before = check_retained(&directory.0);
+        while let Some(&(call, k)) =
+            chosen.get(usize::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap())
+        {
+            let hit = kill_job_at(&directory.0, RETAIN, call, k);
+            let checked = std::panic::catch_unwind(|| check_retained(&directory.0));
+            let found = checked.unwrap_or_else(|_| panic!("after the kill at {call} {k}"));
+            assert!((before..=before + 2).contains(&found), "{before}, then {found}: {call} {k}");
+            killed.fetch_add(u64::from(hit), Ordering::Relaxed);
+            advanced.fetch_add(u64::from(found > before), Ordering::Relaxed);
+            before = found;
+        }
+    });
+    let (killed, advanced) = (killed.into_inner(), advanced.into_inner());
+    println!(
+        "{killed} kills at {limit} of {all} points in {:.1?}: {advanced} left the new state, the others the old",
+        start.elapsed()
+    );
+    println!("proof: cases={limit} faults={killed}");
+    assert!(killed * 2 >= limit as u64, "children get so far that they are killed");
+    assert!(advanced > 0 && advanced < limit as u64);
 }
