@@ -73,7 +73,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "bench",
-        arguments: "core|spill|peers|duckdb [ARGUMENT...]",
+        arguments: "core|spill|small|peers|duckdb [ARGUMENT...]",
         about: "measure, with the machine printed above the figures",
         run: bench::run,
     },
