@@ -10,6 +10,7 @@ use crate::reclaim::{Reclaimer, Work};
 use crate::registration::Registration;
 use crate::restored::Origin;
 use crate::shared::Shared;
+use crate::stats::read;
 use crate::store::{Handle, SpillStore};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -51,40 +52,97 @@ impl Back {
     }
 }
 
-/// Where a frame lies, and what its value was charged when it was written.
-#[derive(Clone, Copy)]
-pub(crate) struct Place {
-    pub(crate) handle: Handle,
-    pub(crate) charged_bytes: u64,
-}
-
-/// The frame of an entry on disk.
+/// The frame of an entry on disk. In most cases the entry alone keeps it, which costs no allocation.
 #[derive(Default)]
 pub(crate) enum Kept {
     /// There is none.
     #[default]
     No,
-    /// The entry alone keeps it: the usual case, which costs no allocation.
-    Own(Place),
+    /// The entry alone keeps it, at a place whose numbers are small.
+    Own(Packed),
+    /// The same with larger numbers.
+    OwnWide(Box<Handle>),
     /// File references may keep it, too.
     Claimed(Arc<FrameClaim>),
 }
 
+/// A handle in 16 bytes, one of which has values to spare: segments below 2^32, offsets below 2^48, frames below 2^40 bytes.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Packed {
+    segment: u32,
+    offset_high: u16,
+    bytes_high: u8,
+    tag: Tag,
+    offset_low: u32,
+    bytes_low: u32,
+}
+
+/// The byte whose other values tell the variants of [`Kept`] apart.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Tag {
+    Packed,
+}
+
+impl Packed {
+    fn new(handle: &Handle) -> Option<Self> {
+        Some(Self {
+            segment: u32::try_from(handle.segment).ok()?,
+            offset_high: u16::try_from(handle.offset >> 32).ok()?,
+            bytes_high: u8::try_from(handle.bytes >> 32).ok()?,
+            tag: Tag::Packed,
+            offset_low: low(handle.offset),
+            bytes_low: low(handle.bytes),
+        })
+    }
+
+    fn handle(self) -> Handle {
+        let Self { segment, offset_high, bytes_high, tag: Tag::Packed, offset_low, bytes_low } =
+            self;
+        Handle {
+            segment: segment.into(),
+            offset: u64::from(offset_high) << 32 | u64::from(offset_low),
+            bytes: u64::from(bytes_high) << 32 | u64::from(bytes_low),
+        }
+    }
+}
+
+/// The lower half.
+fn low(number: u64) -> u32 {
+    u32::try_from(number & u64::from(u32::MAX)).unwrap_or_default()
+}
+
 impl Kept {
+    /// A frame that its entry alone keeps.
+    pub(crate) fn own(handle: Handle) -> Self {
+        match Packed::new(&handle) {
+            Some(packed) => Self::Own(packed),
+            None => Self::OwnWide(Box::new(handle)),
+        }
+    }
+
     /// Where the frame lies, if there is one.
-    pub(crate) fn place(&self) -> Option<Place> {
+    pub(crate) fn handle(&self) -> Option<Handle> {
         match self {
-            Self::No => None,
-            Self::Own(place) => Some(*place),
-            Self::Claimed(claim) => Some(claim.place),
+            Self::Claimed(claim) => Some(claim.handle),
+            other => other.own_handle(),
+        }
+    }
+
+    /// Where the frame lies, if the entry alone keeps it.
+    pub(crate) fn own_handle(&self) -> Option<Handle> {
+        match self {
+            Self::No | Self::Claimed(_) => None,
+            Self::Own(packed) => Some(packed.handle()),
+            Self::OwnWide(handle) => Some(**handle),
         }
     }
 
     /// The entry is gone: gives the frame up, unless somebody else has a claim on it.
     pub(crate) fn give_up(self, back: &Arc<Back>) {
-        match self {
-            Self::Own(place) => back.give_up(place.handle),
-            Self::No | Self::Claimed(_) => {}
+        if let Some(handle) = self.own_handle() {
+            back.give_up(handle);
         }
     }
 }
@@ -92,7 +150,9 @@ impl Kept {
 /// A frame that is alive, and what is needed to read it without its entry.
 pub(crate) struct FrameClaim {
     pub(crate) back: Arc<Back>,
-    pub(crate) place: Place,
+    pub(crate) handle: Handle,
+    /// What its value was charged when it was written.
+    pub(crate) charged_bytes: u64,
     pub(crate) id: Id,
     pub(crate) registration: Arc<dyn Registration>,
     pub(crate) references: References,
@@ -104,17 +164,17 @@ impl FrameClaim {
     /// A claim on the frame of `entry`, which from then on has no more than such a claim itself.
     pub(crate) fn on(entry: &Entry) -> Option<Arc<Self>> {
         let cold = &mut *crate::sync::lock(&entry.cold);
-        let place = match &cold.kept {
-            Kept::No => return None,
-            Kept::Claimed(claim) => return Some(Arc::clone(claim)),
-            Kept::Own(place) => *place,
-        };
+        if let Kept::Claimed(claim) = &cold.kept {
+            return Some(Arc::clone(claim));
+        }
+        let handle = cold.kept.own_handle()?;
         let claim = Arc::new(Self {
             back: Arc::clone(&entry.shared().back),
-            place,
+            handle,
+            charged_bytes: cold.value_bytes().unwrap_or_else(|| read(&entry.charged_bytes)),
             id: entry.id(),
-            registration: Arc::clone(&entry.registration),
-            references: cold.references.clone(),
+            registration: Arc::clone(entry.registration()),
+            references: cold.references(),
             origin: None,
         });
         cold.kept = Kept::Claimed(Arc::clone(&claim));
@@ -124,10 +184,10 @@ impl FrameClaim {
     /// What is needed to read it.
     pub(crate) fn frame(&self) -> OwnFrame<'_> {
         OwnFrame {
-            handle: self.place.handle,
+            handle: self.handle,
             id: self.id,
             registration: &self.registration,
-            charged_bytes: self.place.charged_bytes,
+            charged_bytes: self.charged_bytes,
             references: self.references.as_deref().map_or(&[], Vec::as_slice),
             origin: self.origin.as_ref(),
         }
@@ -141,7 +201,7 @@ impl Drop for FrameClaim {
             std::mem::forget((Arc::clone(&self.back), Arc::clone(&self.registration)));
             return std::mem::forget(self.references.take());
         }
-        self.back.give_up(self.place.handle);
+        self.back.give_up(self.handle);
         if let Some(references) = self.references.take() {
             self.back.reclaimer.push(Work::References(references));
         }
@@ -158,4 +218,24 @@ pub(crate) struct OwnFrame<'a> {
     pub(crate) references: &'a [AnyRef],
     /// Where it comes from, if it was restored.
     pub(crate) origin: Option<&'a Origin>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handle_is_kept_exactly_in_sixteen_bytes() {
+        assert_eq!(size_of::<Kept>(), 16);
+        let handle = |segment, offset, bytes| Handle { segment, offset, bytes };
+        let edges = [0, 1, 144, (1 << 32) - 1, 1 << 32, (1 << 40) - 1, 1 << 40, (1 << 48) - 1];
+        for n in edges.into_iter().chain([1 << 48, u64::MAX]) {
+            for one in [handle(n, 7, 9), handle(7, n, 9), handle(7, 9, n), handle(n, n, n)] {
+                assert_eq!(Kept::own(one).handle(), Some(one));
+            }
+        }
+        assert!(matches!(Kept::own(handle(u64::from(u32::MAX), 0, 0)), Kept::Own(_)));
+        assert!(matches!(Kept::own(handle(1 << 32, 0, 0)), Kept::OwnWide(_)));
+        assert_eq!(Kept::No.handle(), None);
+    }
 }

@@ -6,18 +6,17 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::entry::Entry;
+use crate::counted::Reference;
+use crate::entry::{Entry, EntryRef};
 use crate::error::{Error, Result, StoreError, StoreErrorKind};
 use crate::id::Id;
-use crate::sync::atomic::{Ordering, fence};
 
 /// A counted reference to a value of type `T` in a pool.
 ///
-/// *Size*: one pointer. *Clone*: two atomic additions. *Drop*: the last one ends the value: its bytes are back in
+/// *Size*: one pointer. *Clone*: one atomic addition. *Drop*: the last one ends the value: its bytes are back in
 /// the ledgers when the drop returns, and what needs I/O or runs code of the user's is left to the pool's reclaimer.
 /// A drop takes no lock that is held across I/O. *Equality and hash*: by which value it means, wherever that is, so it
-/// may be the key of a map; clippy's `mutable_key_type` cannot see that, and is told so by
-/// `ignore-interior-mutability = ["mempool_core::DRef"]` in `clippy.toml`.
+/// may be the key of a map.
 pub struct DRef<T> {
     any: AnyRef,
     value: PhantomData<fn() -> T>,
@@ -55,7 +54,7 @@ impl<T> Clone for DRef<T> {
 
 impl<T> PartialEq for DRef<T> {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.any.0, &other.any.0)
+        std::ptr::eq(self.any.as_ptr(), other.any.as_ptr())
     }
 }
 
@@ -63,7 +62,7 @@ impl<T> Eq for DRef<T> {}
 
 impl<T> std::hash::Hash for DRef<T> {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        Arc::as_ptr(&self.any.0).hash(state);
+        self.any.as_ptr().hash(state);
     }
 }
 
@@ -74,20 +73,27 @@ impl<T> fmt::Debug for DRef<T> {
 }
 
 /// A counted reference to a value of any type.
-pub(crate) struct AnyRef(Arc<Entry>);
+#[derive(Clone)]
+pub(crate) struct AnyRef(Reference<Entry>);
 
 impl AnyRef {
-    /// The first reference to a new entry, which counts it already.
-    pub(crate) fn first(entry: Arc<Entry>) -> Self {
-        Self(entry)
+    /// The first reference to a new entry.
+    pub(crate) fn first(entry: &EntryRef) -> Self {
+        Self(entry.first_reference())
     }
 
-    pub(crate) fn arc(&self) -> &Arc<Entry> {
-        &self.0
+    /// A holder of the entry, which is no reference to its value.
+    pub(crate) fn holder(&self) -> EntryRef {
+        self.0.holder()
+    }
+
+    /// Names the value.
+    pub(crate) fn as_ptr(&self) -> *const Entry {
+        self.0.as_ptr()
     }
 
     pub(crate) fn typed<T: 'static>(&self) -> Option<DRef<T>> {
-        let same = self.registration.value_type() == TypeId::of::<T>();
+        let same = self.registration().value_type() == TypeId::of::<T>();
         same.then(|| DRef::new(self.clone()))
     }
 }
@@ -97,26 +103,6 @@ impl Deref for AnyRef {
 
     fn deref(&self) -> &Entry {
         &self.0
-    }
-}
-
-impl Clone for AnyRef {
-    fn clone(&self) -> Self {
-        // Relaxed: the count cannot fall to zero while `self` is counted.
-        let before = self.references_alive.fetch_add(1, Ordering::Relaxed);
-        assert!(before < u32::MAX / 2, "too many references to one value");
-        Self(Arc::clone(&self.0))
-    }
-}
-
-impl Drop for AnyRef {
-    fn drop(&mut self) {
-        // Release: all that was done through this reference is done before the value ends.
-        if self.references_alive.fetch_sub(1, Ordering::Release) == 1 {
-            // Acquire pairs with the Release of the other references' drops.
-            fence(Ordering::Acquire);
-            self.0.shared().last_reference_gone(&self.0);
-        }
     }
 }
 
@@ -217,12 +203,12 @@ impl ReferenceList {
 pub(crate) fn reference_at<T: 'static>(references: &[AnyRef], index: u32) -> Result<DRef<T>> {
     let found = references.get(index as usize);
     if let Some(any) = found
-        && let Some(adopted) = any.registration.adopted()
+        && let Some(adopted) = any.registration().adopted()
         && !adopted.is_claimed()
     {
         any.shared().find_type(adopted, TypeId::of::<T>());
         if !adopted.is_claimed() {
-            let (id, stored) = (any.id(), any.registration.name());
+            let (id, stored) = (any.id(), any.registration().name());
             return Err(Error::NotRegistered { id, stored, asked: std::any::type_name::<T>() });
         }
     }

@@ -10,12 +10,13 @@ use std::ptr::NonNull;
 use std::sync::{Arc, PoisonError};
 
 use crate::claim::Kept;
+use crate::counted::{Counted, Holders};
 use crate::dref::References;
 use crate::error::{Error, PinSite, Result};
 use crate::id::Id;
 use crate::registration::Registration;
 use crate::shared::Shared;
-use crate::sites::{Site, Sites};
+use crate::sites::Site;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use crate::word::{Pinning, Word};
@@ -30,27 +31,64 @@ pub(crate) trait Held: Any + Send + Sync {
     fn drops_user_code(&self) -> bool;
     /// Pays back what it is charged beside its buffers.
     fn pay_back(&mut self);
+    /// Whether it looks at a map and is charged nothing.
+    fn is_view(&self) -> bool;
 }
 
-/// One value of a pool.
+/// One value of a pool: 104 bytes, whatever it is.
 ///
-/// What a `get` touches stands first and together; nothing there is written by the get of another entry.
+/// ```text
+///   0 ┌──────────────────────────┐ what a `get` touches
+///     │ word, stamp, value, site │
+///  40 ├──────────────────────────┤
+///     │ home, charged bytes      │ what a slow path or an eviction looks at
+///  56 ├──────────────────────────┤
+///     │ slot, counts, flags      │
+///  72 ├──────────────────────────┤
+///     │ cold: lock, frame, rare  │ what most values never have stands in a box of its own
+/// 104 └──────────────────────────┘
+/// ```
+///
+/// Nothing that a `get` touches is written by the get of another entry.
 #[repr(C)]
 pub(crate) struct Entry {
     pub(crate) word: Word,
     pub(crate) stamp: AtomicU64,
     value: UnsafeCell<Option<Box<dyn Held>>>,
     site: AtomicPtr<Location<'static>>,
-    shared: Arc<Shared>,
-    /// Where every living pin was taken, if the pool keeps that.
-    sites: Option<Box<Sites>>,
-    pub(crate) touched: AtomicBool,
-    pub(crate) discardable: bool,
+    home: Arc<Home>,
+    pub(crate) charged_bytes: AtomicU64,
     pub(crate) slot: u32,
     pub(crate) references_alive: AtomicU32,
-    pub(crate) charged_bytes: AtomicU64,
-    pub(crate) registration: Arc<dyn Registration>,
+    holders: AtomicU32,
+    pub(crate) touched: AtomicBool,
+    pub(crate) discardable: bool,
+    /// Whether the pool keeps where each living pin was taken.
+    tracked: bool,
     pub(crate) cold: Mutex<Cold>,
+}
+
+/// A counted pointer to an entry.
+pub(crate) type EntryRef = Counted<Entry>;
+
+impl Holders for Entry {
+    fn holders(&self) -> &AtomicU32 {
+        &self.holders
+    }
+
+    fn references(&self) -> &AtomicU32 {
+        &self.references_alive
+    }
+
+    fn last_reference_gone(&self) {
+        self.home.shared.last_reference_gone(self);
+    }
+}
+
+/// What all entries of one codec and type have in common.
+pub(crate) struct Home {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) registration: Arc<dyn Registration>,
 }
 
 /// What a new entry starts with.
@@ -58,7 +96,6 @@ pub(crate) struct Contents {
     pub(crate) value: Option<Box<dyn Held>>,
     pub(crate) charged_bytes: u64,
     pub(crate) discardable: bool,
-    pub(crate) registration: Arc<dyn Registration>,
     pub(crate) cold: Cold,
 }
 
@@ -67,10 +104,56 @@ pub(crate) struct Contents {
 pub(crate) struct Cold {
     /// The frame on disk, if there is one.
     pub(crate) kept: Kept,
+    rare: Option<Box<Rare>>,
+}
+
+/// What most values never have.
+#[derive(Default)]
+pub(crate) struct Rare {
     /// The references that the value holds.
-    pub(crate) references: References,
+    references: References,
     /// The user's callback for the end of the value.
-    pub(crate) destructor: Option<Destructor>,
+    destructor: Option<Destructor>,
+    /// What the value is charged by itself, where a copy of its frame is charged now.
+    value_bytes: Option<u64>,
+}
+
+impl Cold {
+    pub(crate) fn new(kept: Kept, references: References, destructor: Option<Destructor>) -> Self {
+        let needed = references.is_some() || destructor.is_some();
+        let rare = needed.then(|| Box::new(Rare { references, destructor, value_bytes: None }));
+        Self { kept, rare }
+    }
+
+    /// The references that the value holds.
+    pub(crate) fn references(&self) -> References {
+        self.rare.as_ref().and_then(|rare| rare.references.clone())
+    }
+
+    /// Gives the value these references; those that it had.
+    pub(crate) fn replace_references(&mut self, references: References) -> References {
+        match (&mut self.rare, references) {
+            (None, None) => None,
+            (rare, references) => {
+                std::mem::replace(&mut rare.get_or_insert_default().references, references)
+            }
+        }
+    }
+
+    /// Takes the user's callback out.
+    pub(crate) fn take_destructor(&mut self) -> Option<Destructor> {
+        self.rare.as_mut().and_then(|rare| rare.destructor.take())
+    }
+
+    /// What the value is charged by itself, where that is not what its entry is charged.
+    pub(crate) fn value_bytes(&self) -> Option<u64> {
+        self.rare.as_ref().and_then(|rare| rare.value_bytes)
+    }
+
+    /// Notes what the value is charged by itself, unless that was noted before.
+    pub(crate) fn note_value_bytes(&mut self, bytes: u64) {
+        self.rare.get_or_insert_default().value_bytes.get_or_insert(bytes);
+    }
 }
 
 /// A callback that runs once, when a value is gone for good.
@@ -84,21 +167,21 @@ unsafe impl Sync for Entry {}
 unsafe impl Send for Entry {}
 
 impl Entry {
-    pub(crate) fn new(shared: Arc<Shared>, slot: u32, word: Word, contents: Contents) -> Self {
-        let sites = shared.track_pins.then(Box::default);
+    pub(crate) fn new(home: Arc<Home>, slot: u32, word: Word, contents: Contents) -> Self {
+        let tracked = home.shared.pin_sites.is_some();
         Self {
             word,
             stamp: AtomicU64::new(0),
             value: UnsafeCell::new(contents.value),
             site: AtomicPtr::new(std::ptr::null_mut()),
-            shared,
-            sites,
+            home,
+            charged_bytes: AtomicU64::new(contents.charged_bytes),
+            slot,
+            references_alive: AtomicU32::new(0),
+            holders: AtomicU32::new(1),
             touched: AtomicBool::new(false),
             discardable: contents.discardable,
-            slot,
-            references_alive: AtomicU32::new(1),
-            charged_bytes: AtomicU64::new(contents.charged_bytes),
-            registration: contents.registration,
+            tracked,
             cold: Mutex::new(contents.cold),
         }
     }
@@ -107,8 +190,14 @@ impl Entry {
         Id { slot: self.slot, generation: self.word.load().generation() }
     }
 
+    #[inline]
     pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+        &self.home.shared
+    }
+
+    #[inline]
+    pub(crate) fn registration(&self) -> &Arc<dyn Registration> {
+        &self.home.registration
     }
 
     /// Where the latest pin was taken.
@@ -122,24 +211,34 @@ impl Entry {
     #[inline]
     fn note_site(&self, site: Site) -> Option<Site> {
         self.site.store(std::ptr::from_ref(site).cast_mut(), Ordering::Relaxed);
-        match &self.sites {
-            None => None,
-            Some(sites) => sites.add(site),
-        }
+        if self.tracked { self.add_site(site) } else { None }
+    }
+
+    /// Puts a pin on the list.
+    #[cold]
+    fn add_site(&self, site: Site) -> Option<Site> {
+        let sites = self.shared().pin_sites.as_ref()?;
+        sites.add(self.key(), site);
+        Some(site)
+    }
+
+    /// Names the entry while it lives.
+    fn key(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     /// Takes a pin off the list.
     #[cold]
     fn forget_site(&self, site: Site) {
-        let ours = self.shared.maker.is_here();
-        if let Some(sites) = self.sites.as_ref().filter(|_| ours) {
-            sites.remove(site);
+        let ours = self.shared().maker.is_here();
+        if let Some(sites) = self.shared().pin_sites.as_ref().filter(|_| ours) {
+            sites.remove(self.key(), site);
         }
     }
 
     /// Where the living pins were taken; empty unless the pool keeps that.
     pub(crate) fn sites(&self) -> Vec<PinSite> {
-        self.sites.as_ref().map_or_else(Vec::new, |sites| sites.list())
+        self.shared().pin_sites.as_ref().map_or_else(Vec::new, |sites| sites.list(self.key()))
     }
 
     /// The value, for the thread that writes it: the word is `Spilling`, or `Releasing`, by that thread's step.
@@ -169,9 +268,9 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        if !self.shared.maker.is_here() {
+        if !self.home.shared.maker.is_here() {
             // What is behind it is the parent's to end: the pool with its store, and a value that may run a destructor.
-            std::mem::forget((Arc::clone(&self.shared), Arc::clone(&self.registration)));
+            std::mem::forget(Arc::clone(&self.home));
             std::mem::forget(self.value.get_mut().take());
             // Without its lock: nobody else has a way to an entry that is dropped.
             let cold = self.cold.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -204,7 +303,7 @@ impl<E: Deref<Target = Entry>, V: ?Sized> Pin<E, V> {
         site: Site,
         view: impl FnOnce(&dyn Held) -> Result<&V>,
     ) -> Result<Result<Self, E>> {
-        match entry.word.pin(|last| entry.shared.after_last_unpin(&entry, last)) {
+        match entry.word.pin(|last| entry.shared().after_last_unpin(&entry, last)) {
             Pinning::Pinned => Self::of_pinned(entry, site, view).map(Ok),
             Pinning::NotReadable => Ok(Err(entry)),
             Pinning::TooMany => {
@@ -260,7 +359,7 @@ impl<E: Deref<Target = Entry>> Drop for Unpin<E> {
     #[inline(always)]
     fn drop(&mut self) {
         if let Some(last) = self.0.word.unpin() {
-            self.0.shared.after_last_unpin(&self.0, last);
+            self.0.shared().after_last_unpin(&self.0, last);
         }
     }
 }

@@ -5,10 +5,9 @@
 //! and go for free when their turn comes.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
 use crate::budget::{Evictor, Progress, Wait};
-use crate::entry::Entry;
+use crate::entry::{Entry, EntryRef};
 use crate::error::{Error, NoRoom, PinnedValue, Result};
 use crate::events;
 use crate::index::Index;
@@ -22,11 +21,11 @@ use crate::word::{Eviction, State};
 #[derive(Default)]
 struct Chosen {
     /// Clean values, to be released. The words are `Releasing`.
-    release: Vec<Arc<Entry>>,
+    release: Vec<EntryRef>,
     /// Values to be written and released. The words are `Spilling`.
-    write: Vec<Arc<Entry>>,
+    write: Vec<EntryRef>,
     /// Values to be written ahead of their turn, and kept. The words are `Spilling`.
-    ahead: Vec<Arc<Entry>>,
+    ahead: Vec<EntryRef>,
 }
 
 impl Chosen {
@@ -123,8 +122,8 @@ impl Shared {
             };
             found.set(found.get().saturating_add(read(&entry.charged_bytes)));
             match eviction {
-                Eviction::Release => chosen.release.push(Arc::clone(entry)),
-                Eviction::Write => chosen.write.push(Arc::clone(entry)),
+                Eviction::Release => chosen.release.push(entry.clone()),
+                Eviction::Write => chosen.write.push(entry.clone()),
             }
             Verdict::Take
         });
@@ -138,7 +137,7 @@ impl Shared {
     }
 
     /// Steps the small values that are next to go, so that they are written with a victim of `bytes`.
-    fn choose_ahead(&self, index: &Index, bytes: u64, ahead: &mut Vec<Arc<Entry>>) {
+    fn choose_ahead(&self, index: &Index, bytes: u64, ahead: &mut Vec<EntryRef>) {
         let batch_bytes = self.batch_bytes();
         let mut sum = bytes;
         let mut looks = LOOKS_MAX;
@@ -151,7 +150,7 @@ impl Shared {
             }
             if small && !entry.discardable && entry.word.begin_write() {
                 sum = sum.saturating_add(bytes);
-                ahead.push(Arc::clone(entry));
+                ahead.push(entry.clone());
             }
             true
         });
@@ -195,7 +194,7 @@ impl Shared {
     }
 
     /// Writes victims, and with them those that are next; then releases the victims that were written.
-    fn write_batch(&self, victims: &[Arc<Entry>], ahead: &[Arc<Entry>], pass: &mut Pass) {
+    fn write_batch(&self, victims: &[EntryRef], ahead: &[EntryRef], pass: &mut Pass) {
         if pass.store_failed {
             victims.iter().for_each(|entry| self.spare(entry));
             return self.keep(ahead, 0);
@@ -221,7 +220,7 @@ impl Shared {
     }
 
     /// Ends the writing of values that stay in memory; the first `written` of them are on disk now.
-    fn keep(&self, ahead: &[Arc<Entry>], written: usize) {
+    fn keep(&self, ahead: &[EntryRef], written: usize) {
         for (at, entry) in ahead.iter().enumerate() {
             entry.word.end_write(at < written);
             self.settle(entry);
@@ -260,7 +259,8 @@ impl Shared {
         count(&self.counters.spills, 1);
         events::spilled(self, entry);
         if mutant!("reference_dropped_too_early") {
-            drop(sync::lock(&entry.cold).references.take());
+            let planted = sync::lock(&entry.cold).replace_references(None);
+            drop(planted);
         }
         let released = entry.word.end_spill();
         if released {

@@ -61,7 +61,7 @@ impl<T> fmt::Debug for FileRef<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.on {
             On::Claimed(claim) => {
-                write!(f, "FileRef(value {}, {:?})", claim.id, claim.place.handle)
+                write!(f, "FileRef(value {}, {:?})", claim.id, claim.handle)
             }
             On::Saved(saved) => write!(f, "FileRef({})", saved.path.display()),
         }

@@ -1,8 +1,6 @@
 //! The pool's table: slots with their generations, and the order of eviction. One short lock, never held across I/O.
 
-use std::sync::Arc;
-
-use crate::entry::Entry;
+use crate::entry::{Entry, EntryRef};
 use crate::id::Id;
 use crate::recency::{Order, Policy, Verdict};
 use crate::sync::Queue;
@@ -10,7 +8,7 @@ use crate::sync::atomic::Ordering;
 use crate::word::State;
 
 /// The entries that were read since the evicting side looked.
-pub(crate) type Touched = Queue<Arc<Entry>>;
+pub(crate) type Touched = Queue<EntryRef>;
 
 /// All values of a pool, and which of them can be evicted, in which order.
 pub(crate) struct Index {
@@ -26,13 +24,37 @@ pub(crate) struct Index {
     closed: bool,
 }
 
+/// 24 bytes.
 struct Slot {
+    entry: Option<EntryRef>,
+    standing: Standing,
     generation: u32,
-    entry: Option<Arc<Entry>>,
-    /// The stamp under which it stands in an order, if it does.
-    ordered: Option<u64>,
-    /// Whether that is the order of maps.
-    mapped: bool,
+}
+
+/// Where an entry stands: in one of the two orders under the stamp that it had there, or in neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Standing(u64);
+
+impl Standing {
+    /// No stamp is so large.
+    const MAPPED: u64 = 1 << 63;
+    /// No stamp is 0.
+    const NOWHERE: Self = Self(0);
+
+    fn ordered(stamp: u64) -> Self {
+        debug_assert!(stamp != 0 && stamp & Self::MAPPED == 0, "stamp {stamp}");
+        Self(stamp)
+    }
+
+    fn mapped(stamp: u64) -> Self {
+        debug_assert!(stamp & Self::MAPPED == 0, "stamp {stamp}");
+        Self(stamp | Self::MAPPED)
+    }
+
+    /// The stamp, and whether it is in the order of maps.
+    fn get(self) -> Option<(u64, bool)> {
+        (self != Self::NOWHERE).then_some((self.0 & !Self::MAPPED, self.0 & Self::MAPPED != 0))
+    }
 }
 
 impl Index {
@@ -57,7 +79,7 @@ impl Index {
             Some(slot) => slot,
             None => {
                 let slot = u32::try_from(self.slots.len()).ok().filter(|&slot| slot < u32::MAX)?;
-                self.slots.push(Slot { generation: 0, entry: None, ordered: None, mapped: false });
+                self.slots.push(Slot { entry: None, standing: Standing::NOWHERE, generation: 0 });
                 slot
             }
         };
@@ -77,7 +99,7 @@ impl Index {
     }
 
     /// Puts a new entry in its slot.
-    pub(crate) fn install(&mut self, entry: Arc<Entry>) {
+    pub(crate) fn install(&mut self, entry: EntryRef) {
         let slot = entry.slot as usize;
         self.slots[slot].entry = Some(entry);
         self.len += 1;
@@ -101,7 +123,7 @@ impl Index {
             place.entry.as_ref().is_some_and(|there| std::ptr::eq(&raw const **there, entry));
         if here {
             let stamp = entry.stamp.load(Ordering::Relaxed);
-            (place.ordered, place.mapped) = (Some(stamp), false);
+            place.standing = Standing::ordered(stamp);
             self.order.insert(entry.slot, stamp);
         }
     }
@@ -109,21 +131,27 @@ impl Index {
     /// Takes an entry out of the order that it stands in.
     pub(crate) fn unorder(&mut self, slot: u32) {
         let place = &mut self.slots[slot as usize];
-        match (place.ordered.take(), place.mapped) {
-            (Some(stamp), false) => self.order.remove(slot, stamp),
-            (Some(stamp), true) => self.maps.remove(slot, stamp),
-            (None, _) => {}
+        match std::mem::replace(&mut place.standing, Standing::NOWHERE).get() {
+            Some((stamp, false)) => self.order.remove(slot, stamp),
+            Some((stamp, true)) => self.maps.remove(slot, stamp),
+            None => {}
         }
     }
 
     /// Takes in what readers touched; the time after that.
     pub(crate) fn drain(&mut self, touched: &Touched) -> u64 {
-        while let Some(entry) = touched.pop() {
+        self.drain_some(touched, usize::MAX);
+        self.clock
+    }
+
+    /// Takes in so much of what readers touched: where values end and none is set, nobody else would, and what ended would stay
+    /// in the queue.
+    pub(crate) fn drain_some(&mut self, touched: &Touched, most: usize) {
+        for entry in std::iter::from_fn(|| touched.pop()).take(most) {
             // Release pairs with the reader's swap: a reader that finds the bit clear pushes again.
             entry.touched.store(false, Ordering::Release);
             self.reorder(&entry);
         }
-        self.clock
     }
 
     fn reorder(&mut self, entry: &Entry) {
@@ -132,16 +160,19 @@ impl Index {
         let place = &mut self.slots[entry.slot as usize];
         let here =
             place.entry.as_ref().is_some_and(|there| std::ptr::eq(&raw const **there, entry));
-        match (place.ordered, here) {
-            (Some(before), true) => {
+        match (place.standing.get(), here) {
+            (Some((before, mapped)), true) => {
                 let stamp = if mutant!("stale_stamp") { before } else { stamp };
-                place.ordered = Some(stamp);
-                let order = if place.mapped { &mut self.maps } else { &mut self.order };
+                let (standing, order) = match mapped {
+                    true => (Standing::mapped(stamp), &mut self.maps),
+                    false => (Standing::ordered(stamp), &mut self.order),
+                };
+                place.standing = standing;
                 order.touch(entry.slot, before, stamp);
             }
             // A load leaves it to the first look to order what it has mapped.
             (None, true) if entry.word.load().state() == State::Mapped => {
-                (place.ordered, place.mapped) = (Some(stamp), true);
+                place.standing = Standing::mapped(stamp);
                 self.maps.insert(entry.slot, stamp);
             }
             _ => {}
@@ -152,7 +183,7 @@ impl Index {
     pub(crate) fn pick(
         &mut self,
         more: &mut dyn FnMut() -> bool,
-        offer: &mut dyn FnMut(&Arc<Entry>) -> Verdict,
+        offer: &mut dyn FnMut(&EntryRef) -> Verdict,
     ) {
         pick_from(&mut *self.order, &mut self.slots, more, offer);
     }
@@ -161,13 +192,13 @@ impl Index {
     pub(crate) fn pick_maps(
         &mut self,
         more: &mut dyn FnMut() -> bool,
-        offer: &mut dyn FnMut(&Arc<Entry>) -> Verdict,
+        offer: &mut dyn FnMut(&EntryRef) -> Verdict,
     ) {
         pick_from(&mut *self.maps, &mut self.slots, more, offer);
     }
 
     /// Shows entries in about the order of eviction while `more` says so. Changes nothing.
-    pub(crate) fn peek(&self, more: &mut dyn FnMut(&Arc<Entry>) -> bool) {
+    pub(crate) fn peek(&self, more: &mut dyn FnMut(&EntryRef) -> bool) {
         self.order.peek(&mut |slot| {
             let entry = self.slots.get(slot as usize).and_then(|place| place.entry.as_ref());
             entry.is_none_or(&mut *more)
@@ -175,13 +206,13 @@ impl Index {
     }
 
     /// The value of that name, if it is there.
-    pub(crate) fn entry(&self, id: Id) -> Option<Arc<Entry>> {
+    pub(crate) fn entry(&self, id: Id) -> Option<EntryRef> {
         let slot = self.slots.get(id.slot as usize)?;
-        slot.entry.as_ref().filter(|_| slot.generation == id.generation).map(Arc::clone)
+        slot.entry.as_ref().filter(|_| slot.generation == id.generation).cloned()
     }
 
     /// Every entry that is in its slot.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &EntryRef> {
         self.slots.iter().filter_map(|slot| slot.entry.as_ref())
     }
 
@@ -189,7 +220,7 @@ impl Index {
     pub(crate) fn entries_of(
         &self,
         slots: std::ops::Range<usize>,
-    ) -> Option<impl Iterator<Item = &Arc<Entry>>> {
+    ) -> Option<impl Iterator<Item = &EntryRef>> {
         let end = slots.end.min(self.slots.len());
         let slots = self.slots.get(slots.start..end).filter(|slots| !slots.is_empty())?;
         Some(slots.iter().filter_map(|slot| slot.entry.as_ref()))
@@ -210,14 +241,28 @@ fn pick_from(
     order: &mut dyn Order,
     slots: &mut [Slot],
     more: &mut dyn FnMut() -> bool,
-    offer: &mut dyn FnMut(&Arc<Entry>) -> Verdict,
+    offer: &mut dyn FnMut(&EntryRef) -> Verdict,
 ) {
     order.pick(more, &mut |slot| {
         let place = &mut slots[slot as usize];
         let verdict = place.entry.as_ref().map_or(Verdict::Take, &mut *offer);
         if verdict == Verdict::Take {
-            place.ordered = None;
+            place.standing = Standing::NOWHERE;
         }
         verdict
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_and_an_entry_are_as_small_as_they_say() {
+        assert_eq!(size_of::<Slot>(), 24);
+        // The model checkers' primitives are larger.
+        if !crate::sync::MODELLED {
+            assert_eq!(size_of::<Entry>(), 104);
+        }
+    }
 }

@@ -74,6 +74,7 @@ mod buffer;
 mod builder;
 mod claim;
 mod codec;
+mod counted;
 mod dref;
 mod entry;
 mod error;

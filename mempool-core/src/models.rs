@@ -12,6 +12,7 @@ use loom::thread;
 
 use crate::budget::{Evictor, Ledger, Progress, Reservation, Wait};
 use crate::buffer::Buffer;
+use crate::counted::{Counted, Holders};
 use crate::error::{NoRoom, PinnedValue};
 use crate::sync::{self, Mutex};
 use crate::word::{Eviction, Pinning, State, Word};
@@ -267,5 +268,80 @@ fn a_watched_buffer_is_never_left_unannounced() {
         assert_eq!(ledger.usage().used_bytes, bytes);
         drop(buffer);
         assert_eq!(ledger.usage().used_bytes, 0);
+    });
+}
+
+/// Something counted, which loom sees being freed and being used.
+struct Held {
+    holders: loom::sync::atomic::AtomicU32,
+    references: loom::sync::atomic::AtomicU32,
+    value: UnsafeCell<u32>,
+    told: AtomicUsize,
+    freed: Arc<std::sync::atomic::AtomicUsize>,
+}
+
+impl Held {
+    fn look(&self) {
+        self.value.with(|value| {
+            // SAFETY: a holder keeps it; loom sees it if it is freed meanwhile.
+            assert_eq!(unsafe { *value }, 7);
+        });
+    }
+}
+
+impl Holders for Held {
+    fn holders(&self) -> &loom::sync::atomic::AtomicU32 {
+        &self.holders
+    }
+
+    fn references(&self) -> &loom::sync::atomic::AtomicU32 {
+        &self.references
+    }
+
+    fn last_reference_gone(&self) {
+        self.look();
+        self.told.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.value.with_mut(|value| {
+            // SAFETY: the last holder is gone; loom sees a reader that is not ordered before this.
+            unsafe { *value = 0 };
+        });
+        assert!(self.told.load(Ordering::Relaxed) <= 1, "it was told once");
+        self.freed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn what_is_counted_is_freed_once_and_after_its_last_use() {
+    loom::model(|| {
+        let freed = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let held = Counted::new(Held {
+            holders: loom::sync::atomic::AtomicU32::new(1),
+            references: loom::sync::atomic::AtomicU32::new(0),
+            value: UnsafeCell::new(7),
+            told: AtomicUsize::new(0),
+            freed: Arc::clone(&freed),
+        });
+        let one = held.first_reference();
+        let other = one.clone();
+        let user = thread::spawn(move || {
+            other.look();
+            drop(other);
+        });
+        let queue = thread::spawn(move || {
+            held.look();
+            drop(held);
+        });
+        let holder = one.holder();
+        drop(one);
+        holder.look();
+        drop(holder);
+        user.join().unwrap();
+        queue.join().unwrap();
+        assert_eq!(freed.load(std::sync::atomic::Ordering::Relaxed), 1);
     });
 }

@@ -122,14 +122,14 @@ impl<C: Send + Sync + 'static> Pool<C> {
         let found = self.shared().names.find(name);
         let found = found.ok_or_else(|| Error::NoName { name: name.to_owned() })?;
         let registration = self.registration::<T>();
-        if let Some(adopted) = found.registration.adopted() {
+        if let Some(adopted) = found.registration().adopted() {
             adopted.claim(&registration);
         }
-        match found.registration.key() == registration.key() {
+        match found.registration().key() == registration.key() {
             true => Ok(DRef::new(found)),
             false => {
                 let asked = format!("{} ({})", registration.name(), registration.format());
-                Err(Error::WrongCodec { stored: found.registration.name(), asked })
+                Err(Error::WrongCodec { stored: found.registration().name(), asked })
             }
         }
     }
@@ -225,7 +225,7 @@ pub struct NameInfo {
 
 impl NameInfo {
     fn of(name: &str, value: &AnyRef) -> Self {
-        let registration = &*value.registration;
+        let registration = &**value.registration();
         Self {
             name: name.to_owned(),
             id: value.id(),

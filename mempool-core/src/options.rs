@@ -134,7 +134,7 @@ impl PoolOptions {
         let ledger = Ledger::new(self.memory_limit, self.room_timeout);
         let name = self.name.unwrap_or_else(|| format!("pool-{count}"));
         let shared = Shared::new(id, name, Arc::clone(&ledger), self.policy, back, self.track_pins);
-        let mapped_limit = MappedLimit::new(self.mapped_limit);
+        let mapped_limit = MappedLimit::new(self.mapped_limit, self.memory_limit);
         let shared = Arc::new(Shared { mapped_limit, ..shared });
         let evictor: Weak<Shared> = Arc::downgrade(&shared);
         let _ = shared.back.shared.set(Weak::clone(&evictor));

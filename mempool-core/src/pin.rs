@@ -111,7 +111,7 @@ impl<C: Codec<T>, T: Send + Sync + 'static> Loaded<C, T> {
 
 fn reference_of<U: 'static>(entry: &Entry, index: u32) -> Result<DRef<U>> {
     entry.shared().check_process()?;
-    let references = sync::lock(&entry.cold).references.clone();
+    let references = sync::lock(&entry.cold).references();
     reference_at(references.as_deref().map_or(&[][..], Vec::as_slice), index)
 }
 

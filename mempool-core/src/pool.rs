@@ -11,7 +11,7 @@ use crate::builder::Builder;
 use crate::claim::{FrameClaim, Kept};
 use crate::codec::{Build, Codec, Room};
 use crate::dref::{AnyRef, DRef, References, references};
-use crate::entry::{Cold, Contents, Entry, Held, Pin};
+use crate::entry::{Cold, Contents, Entry, EntryRef, Held, Home, Pin};
 use crate::error::{Error, Rejected, Result};
 use crate::file::{FileRef, On};
 use crate::id::Id;
@@ -19,7 +19,7 @@ use crate::names::Names;
 use crate::options::SetOptions;
 use crate::pin::{Loaded, Pinned, PinnedOwned};
 use crate::registration::{Holder, Registered, Registration, key_of, name_of, wrong_codec};
-use crate::shared::{Shared, Vacancy, Writing};
+use crate::shared::{Known, Shared, Vacancy, Writing};
 use crate::sink::Sink;
 use crate::sites::Site;
 use crate::stats::{Stats, count};
@@ -174,7 +174,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
     {
         let any = reference.as_any();
         let pin = self.pin::<T, &'a Entry>(reference.entry(), Location::caller())?;
-        self.shared.note_get(any.arc());
+        self.shared.note_get(any);
         Ok(Pinned::new(pin))
     }
 
@@ -190,7 +190,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
     {
         let any = reference.as_any();
         let pin = self.pin::<T, AnyRef>(any.clone(), Location::caller())?;
-        self.shared.note_get(any.arc());
+        self.shared.note_get(any);
         Ok(PinnedOwned::new(pin))
     }
 
@@ -305,7 +305,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
         site: Site,
         path: &Path,
     ) -> Result<Option<FileRef<T>>> {
-        let registration = &entry.registration;
+        let registration = entry.registration();
         let Ok(pin) = Pin::<&Entry, dyn Held>::try_new(entry, site, |held| Ok(held))? else {
             return Ok(None);
         };
@@ -326,7 +326,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
         let writing = Writing {
             registration: &claim.registration,
             id: claim.id,
-            charged_bytes: claim.place.charged_bytes,
+            charged_bytes: claim.charged_bytes,
             references: claim.references.clone(),
             body: &body,
         };
@@ -560,8 +560,8 @@ impl<C: Send + Sync + 'static> Pool<C> {
         T: Send + Sync + 'static,
         E: std::ops::Deref<Target = Entry>,
     {
-        if entry.registration.key() != key_of::<C, T>() {
-            return Err(wrong_codec::<C, T>(&*entry.registration));
+        if entry.registration().key() != key_of::<C, T>() {
+            return Err(wrong_codec::<C, T>(&**entry.registration()));
         }
         loop {
             if let Some(error) = self.shared.refusal(&entry) {
@@ -596,16 +596,33 @@ impl<C: Send + Sync + 'static> Pool<C> {
         C: Codec<T>,
         T: Send + Sync + 'static,
     {
-        // The registration keeps the instance alive, so its address names it as long as it stands in the list.
+        self.known::<T, _>(|known| Arc::clone(&known.registration))
+    }
+
+    /// What the entries of `T` with this front's codec instance have in common.
+    fn home<T>(&self) -> Arc<Home>
+    where
+        C: Codec<T>,
+        T: Send + Sync + 'static,
+    {
+        self.known::<T, _>(|known| known.home(&self.shared))
+    }
+
+    /// Shows what the pool knows of `T` with this front's codec instance, under the lock.
+    fn known<T, R>(&self, show: impl FnOnce(&mut Known) -> R) -> R
+    where
+        C: Codec<T>,
+        T: Send + Sync + 'static,
+    {
         let key = (Arc::as_ptr(&self.codec) as usize, key_of::<C, T>());
         let mut registrations = sync::lock(&self.shared.registrations);
         // A program has a few pairs of codec and type: they are looked through faster than they are hashed.
-        if let Some((_, known)) = registrations.iter().find(|(known, _)| *known == key) {
-            return Arc::clone(known);
+        if let Some(known) = registrations.iter_mut().find(|known| known.key == key) {
+            return show(known);
         }
         let new: Arc<dyn Registration> = Arc::new(Registered::<C, T>::new(Arc::clone(&self.codec)));
-        registrations.push((key, Arc::clone(&new)));
-        new
+        registrations.push(Known::new(key, new));
+        show(registrations.last_mut().expect("it was pushed"))
     }
 
     fn admit<T>(&self, value: T, wait: Wait) -> Result<(Holder<C, T>, Charge), Rejected<T>>
@@ -660,27 +677,23 @@ impl<C: Send + Sync + 'static> Pool<C> {
             value: Some(Box::new(holder)),
             charged_bytes: charge.charged_bytes,
             discardable: options.discardable,
-            registration: self.registration::<T>(),
-            cold: Cold {
-                kept: Kept::No,
-                references: charge.references,
-                destructor: options.destructor,
-            },
+            cold: Cold::new(Kept::No, charge.references, options.destructor),
         };
-        self.publish(vacancy, State::Resident, contents, options.name.as_deref())
+        self.publish(vacancy, self.home::<T>(), State::Resident, contents, options.name.as_deref())
     }
 
     fn publish<T>(
         &self,
         vacancy: Vacancy<'_>,
+        home: Arc<Home>,
         state: State,
         contents: Contents,
         name: Option<&str>,
     ) -> DRef<T> {
         let Id { slot, generation } = vacancy.take();
         let word = Word::new(generation, state, state == State::Spilled);
-        let entry = Arc::new(Entry::new(Arc::clone(&self.shared), slot, word, contents));
-        let reference = DRef::new(AnyRef::first(Arc::clone(&entry)));
+        let entry = EntryRef::new(Entry::new(home, slot, word, contents));
+        let reference = DRef::new(AnyRef::first(&entry));
         self.shared.install(&entry, state == State::Resident);
         count(&self.shared.counters.sets, 1);
         // A close that came between the slot and the table has not seen this entry.
@@ -719,15 +732,20 @@ impl<C: Send + Sync + 'static> Pool<C> {
             Err(error) => return Err(Rejected::new(value, error)),
         };
         count(&self.shared.counters.straight_to_disk, 1);
-        let (kept, references) = (Kept::Own(written.place), written.references);
+        let kept = Kept::own(written.handle);
         let contents = Contents {
             value: None,
             charged_bytes,
             discardable: false,
-            registration,
-            cold: Cold { kept, references, destructor: options.destructor },
+            cold: Cold::new(kept, written.references, options.destructor),
         };
-        Ok(self.publish(vacancy, State::Spilled, contents, options.name.as_deref()))
+        Ok(self.publish(
+            vacancy,
+            self.home::<T>(),
+            State::Spilled,
+            contents,
+            options.name.as_deref(),
+        ))
     }
 }
 

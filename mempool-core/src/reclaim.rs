@@ -26,6 +26,9 @@ pub(crate) enum Work {
     Destructor(Destructor),
 }
 
+/// Room for so much work is kept.
+const KEPT_CAPACITY: usize = 1024;
+
 /// The queue of one pool.
 #[derive(Clone)]
 pub(crate) struct Reclaimer(Arc<Queue>);
@@ -167,6 +170,10 @@ impl Reclaimer {
             }
             let mut state = sync::lock(&self.0.state);
             state.at_work -= 1;
+            if state.work.is_empty() {
+                // What a large heap of values needed to go is not kept.
+                state.work.shrink_to(KEPT_CAPACITY);
+            }
             state.panics += u64::from(outcome.is_err());
             if state.at_work == 0 {
                 self.tell(&state);

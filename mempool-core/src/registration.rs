@@ -98,8 +98,11 @@ impl<C: Codec<T>, T: Send + Sync + 'static> Registration for Registered<C, T> {
         let frame_bytes = if self.codec.maps() { source.reserved_bytes() } else { 0 };
         let charged_bytes = room.charged_bytes().saturating_add(frame_bytes);
         let (rest, _) = room.finish();
-        let held = Box::new(Holder::<C, T>::new(&self.codec, resident, rest));
-        Ok(ReadBack { held, charged_bytes })
+        let mut holder = Holder::<C, T>::new(&self.codec, resident, rest);
+        if self.codec.maps() && charged_bytes == 0 {
+            holder.rest = Rest::View;
+        }
+        Ok(ReadBack { held: Box::new(holder), charged_bytes })
     }
 }
 
@@ -107,12 +110,26 @@ impl<C: Codec<T>, T: Send + Sync + 'static> Registration for Registered<C, T> {
 pub(crate) struct Holder<C: Codec<T>, T: Send + Sync + 'static> {
     pub(crate) resident: C::Resident,
     codec: Arc<C>,
-    rest: Option<Reservation>,
+    rest: Rest,
+}
+
+/// What a resident is charged beside its buffers.
+enum Rest {
+    Nothing,
+    /// Nothing at all, for it looks at a map.
+    View,
+    /// Dropped, it is paid back.
+    Charged {
+        _reservation: Reservation,
+    },
 }
 
 impl<C: Codec<T>, T: Send + Sync + 'static> Holder<C, T> {
     pub(crate) fn new(codec: &Arc<C>, resident: C::Resident, rest: Reservation) -> Self {
-        let rest = (rest.bytes() > 0).then_some(rest);
+        let rest = match rest.bytes() {
+            0 => Rest::Nothing,
+            _ => Rest::Charged { _reservation: rest },
+        };
         Self { resident, codec: Arc::clone(codec), rest }
     }
 
@@ -145,7 +162,11 @@ impl<C: Codec<T>, T: Send + Sync + 'static> Held for Holder<C, T> {
     }
 
     fn pay_back(&mut self) {
-        self.rest = None;
+        self.rest = Rest::Nothing;
+    }
+
+    fn is_view(&self) -> bool {
+        matches!(self.rest, Rest::View)
     }
 }
 

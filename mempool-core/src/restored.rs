@@ -3,10 +3,10 @@
 use std::any::TypeId;
 use std::sync::{Arc, OnceLock};
 
-use crate::claim::{Back, FrameClaim, Kept, Place};
+use crate::claim::{Back, FrameClaim, Kept};
 use crate::codec::{Format, Room};
 use crate::dref::{AnyRef, references};
-use crate::entry::{Cold, Contents, Entry, Held};
+use crate::entry::{Cold, Contents, Entry, EntryRef, Held, Home};
 use crate::error::{Error, FrameDamage, Result};
 use crate::id::Id;
 use crate::manifest::{KeptFormat, KeptValue, Manifest};
@@ -135,15 +135,16 @@ impl Shared {
         let manifest = Manifest::decode(&bytes, |bytes| store.checksum(bytes)).map_err(damaged)?;
         let frames: Vec<Handle> = manifest.values.iter().filter_map(|value| value.frame).collect();
         store.adopt(&frames)?;
-        let formats: Vec<Arc<dyn Registration>> = manifest.formats.iter().map(adopted).collect();
+        let home = |kept| Arc::new(Home { shared: Arc::clone(self), registration: adopted(kept) });
+        let homes: Vec<Arc<Home>> = manifest.formats.iter().map(home).collect();
         let known_as = manifest.known_as();
         let names: Vec<Option<Arc<str>>> =
             known_as.iter().map(|name| name.map(Arc::from)).collect();
         let mut values: Vec<AnyRef> = Vec::with_capacity(manifest.values.len());
         for (value, known_as) in manifest.values.iter().zip(names) {
-            let registration = Arc::clone(&formats[value.format as usize]);
+            let home = Arc::clone(&homes[value.format as usize]);
             let held = value.references.iter().map(|&at| values[at as usize].clone()).collect();
-            values.push(self.take_over_one(value, registration, held, known_as)?);
+            values.push(self.take_over_one(value, home, held, known_as)?);
         }
         for (name, value) in &manifest.names {
             self.names.insert(name, values[*value as usize].clone())?;
@@ -155,7 +156,7 @@ impl Shared {
     fn take_over_one(
         self: &Arc<Self>,
         value: &KeptValue,
-        registration: Arc<dyn Registration>,
+        home: Arc<Home>,
         held: Vec<AnyRef>,
         known_as: Option<Arc<str>>,
     ) -> Result<AnyRef> {
@@ -165,18 +166,18 @@ impl Shared {
         let Some(handle) = value.frame else {
             // Its slot is free again, and the generation is its own.
             let Id { slot, generation } = vacancy.id();
-            let cold = Cold::default();
-            let gone = contents(registration, charged_bytes, cold);
+            let gone = contents(charged_bytes, Cold::default());
             let word = Word::new(generation, State::Deleted, false);
-            let entry = Entry::new(Arc::clone(self), slot, word, gone);
-            return Ok(AnyRef::first(Arc::new(entry)));
+            let entry = EntryRef::new(Entry::new(home, slot, word, gone));
+            return Ok(AnyRef::first(&entry));
         };
         let Id { slot, generation } = vacancy.take();
         let claim = FrameClaim {
             back: Arc::clone(&self.back),
-            place: Place { handle, charged_bytes },
+            handle,
+            charged_bytes,
             id: Id { slot, generation },
-            registration: Arc::clone(&registration),
+            registration: Arc::clone(&home.registration),
             references: held.clone(),
             origin: Some(Origin {
                 id: value.id,
@@ -186,14 +187,11 @@ impl Shared {
             }),
         };
         self.back.note_written(&handle);
-        let cold =
-            Cold { kept: Kept::Claimed(Arc::new(claim)), references: held, destructor: None };
+        let cold = Cold::new(Kept::Claimed(Arc::new(claim)), held, None);
         let word = Word::new(generation, State::Spilled, true);
-        let entry =
-            Entry::new(Arc::clone(self), slot, word, contents(registration, charged_bytes, cold));
-        let entry = Arc::new(entry);
+        let entry = EntryRef::new(Entry::new(home, slot, word, contents(charged_bytes, cold)));
         self.install(&entry, false);
-        Ok(AnyRef::first(entry))
+        Ok(AnyRef::first(&entry))
     }
 
     /// Finds the type of a restored value among those that the pool knows; `value_type` comes first where several
@@ -203,7 +201,7 @@ impl Shared {
             let registrations = sync::lock(&self.registrations);
             let mut fits: Vec<_> = registrations
                 .iter()
-                .map(|(_, known)| known)
+                .map(|known| &known.registration)
                 .filter(|known| known.format() == adopted.kept.format)
                 .collect();
             fits.sort_by_key(|known| known.value_type() != value_type);
@@ -219,8 +217,8 @@ fn adopted(kept: &KeptFormat) -> Arc<dyn Registration> {
     Arc::new(Adopted { kept: kept.clone(), real: OnceLock::new() })
 }
 
-fn contents(registration: Arc<dyn Registration>, charged_bytes: u64, cold: Cold) -> Contents {
-    Contents { value: None, charged_bytes, discardable: false, registration, cold }
+fn contents(charged_bytes: u64, cold: Cold) -> Contents {
+    Contents { value: None, charged_bytes, discardable: false, cold }
 }
 
 /// What a frame must say that its writer was: a restored one another pool than the one that reads it.

@@ -34,7 +34,7 @@ impl Held {
 
 /// Names an entry while somebody holds it.
 fn key(value: &AnyRef) -> *const Entry {
-    Arc::as_ptr(value.arc())
+    value.as_ptr()
 }
 
 impl Shared {
@@ -95,7 +95,7 @@ impl Shared {
             Err(Error::Deleted { .. } | Error::Discarded { .. }) => return Ok(None),
             other => other?,
         };
-        if !self.back.store.wants_anew(&claim.place.handle) {
+        if !self.back.store.wants_anew(&claim.handle) {
             return Ok(Some(claim));
         }
         self.write_anew(value, claim)
@@ -144,11 +144,11 @@ impl Shared {
         let writing = Writing {
             registration: &claim.registration,
             id: value.id(),
-            charged_bytes: claim.place.charged_bytes,
+            charged_bytes: claim.charged_bytes,
             references: claim.references.clone(),
             body: &body,
         };
-        let mut other = Kept::Own(self.write_frame(writing)?.place);
+        let mut other = Kept::own(self.write_frame(writing)?.handle);
         {
             let kept = &mut sync::lock(&value.cold).kept;
             if matches!(kept, Kept::Claimed(there) if Arc::ptr_eq(there, &claim)) {
@@ -207,8 +207,8 @@ impl Shared {
         list: &mut Vec<KeptFormat>,
         references: Vec<u32>,
     ) -> KeptValue {
-        let format = value.registration.format();
-        let type_name = type_name_of(&*value.registration).to_owned();
+        let format = value.registration().format();
+        let type_name = type_name_of(&**value.registration()).to_owned();
         let entry = (format.codec, format.type_tag, format.pointer_width, type_name.clone());
         let format = *formats.entry(entry).or_insert_with(|| {
             list.push(KeptFormat { format, type_name });
@@ -218,10 +218,10 @@ impl Shared {
         let (id, pool) = self.back.writer(value.id(), origin);
         KeptValue {
             format,
-            frame: claim.as_ref().map(|claim| claim.place.handle),
+            frame: claim.as_ref().map(|claim| claim.handle),
             id,
             pool,
-            charged_bytes: claim.as_ref().map_or(0, |claim| claim.place.charged_bytes),
+            charged_bytes: claim.as_ref().map_or(0, |claim| claim.charged_bytes),
             references,
         }
     }

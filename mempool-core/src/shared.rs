@@ -6,14 +6,14 @@
 use std::any::TypeId;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::budget::{Ledger, Wait};
 use crate::buffer::Buffer;
-use crate::claim::{Back, Kept, OwnFrame, Place};
+use crate::claim::{Back, Kept, OwnFrame};
 use crate::codec::{Format, Room};
 use crate::dref::{AnyRef, References, joined};
-use crate::entry::{Entry, Held};
+use crate::entry::{Entry, EntryRef, Held, Home};
 use crate::error::{CodecError, Error, FrameDamage, Result, StoreError, StoreErrorKind};
 use crate::events;
 use crate::evict::Passes;
@@ -28,6 +28,7 @@ use crate::reclaim::Work;
 use crate::registration::{ReadBack, Registration};
 use crate::restored::{Origin, check_origin};
 use crate::sink::{Sink, Source, Trust};
+use crate::sites::Sites;
 use crate::stats::{Counters, Stats, count, read};
 use crate::store::{Fingerprint, Handle};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -35,8 +36,31 @@ use crate::sync::{self, Mutex, MutexGuard};
 use crate::trim::MappedLimit;
 use crate::word::{Snapshot, State};
 
-/// A codec instance, by its address, with a type, and what the pool keeps of the pair.
-type Known = ((usize, TypeId), Arc<dyn Registration>);
+/// A codec instance with a type that the pool has met.
+pub(crate) struct Known {
+    /// The address of the instance, and the pair of codec and type.
+    pub(crate) key: (usize, TypeId),
+    /// Keeps the instance alive, so that its address names it.
+    pub(crate) registration: Arc<dyn Registration>,
+    /// What its entries have in common, as long as there are any: it keeps the pool, so the pool does not keep it.
+    home: Weak<Home>,
+}
+
+impl Known {
+    pub(crate) fn new(key: (usize, TypeId), registration: Arc<dyn Registration>) -> Self {
+        Self { key, registration, home: Weak::new() }
+    }
+
+    /// The home of its entries.
+    pub(crate) fn home(&mut self, shared: &Arc<Shared>) -> Arc<Home> {
+        self.home.upgrade().unwrap_or_else(|| {
+            let registration = Arc::clone(&self.registration);
+            let home = Arc::new(Home { shared: Arc::clone(shared), registration });
+            self.home = Arc::downgrade(&home);
+            home
+        })
+    }
+}
 
 /// The state of one pool.
 pub(crate) struct Shared {
@@ -65,9 +89,12 @@ pub(crate) struct Shared {
     pub(crate) closed: AtomicBool,
     pub(crate) passes: Passes,
     pub(crate) mapped_limit: MappedLimit,
-    /// Whether every pin's call site is kept.
-    pub(crate) track_pins: bool,
+    /// Every pin's call site, if that is kept.
+    pub(crate) pin_sites: Option<Sites>,
 }
+
+/// How many entries that readers touched are looked at when one ends: more than one, so that the queue becomes shorter.
+const DRAINED_AT_AN_END: usize = 4;
 
 /// A slot that was claimed for a value that is on its way; dropped, it is free again.
 pub(crate) struct Vacancy<'a> {
@@ -96,7 +123,7 @@ impl Drop for Vacancy<'_> {
 
 /// A frame of our own that was written, and the references that it holds.
 pub(crate) struct Written {
-    pub(crate) place: Place,
+    pub(crate) handle: Handle,
     pub(crate) references: References,
 }
 
@@ -105,12 +132,12 @@ impl<'a> Writing<'a> {
     pub(crate) fn of(entry: &'a Entry, body: &'a Body<'a>) -> Self {
         let cold = sync::lock(&entry.cold);
         // What the value takes; the entry has what it takes now, which is more for a copy of its frame.
-        let written = cold.kept.place().map(|place| place.charged_bytes);
+        let charged_bytes = cold.value_bytes().unwrap_or_else(|| read(&entry.charged_bytes));
         Self {
-            registration: &entry.registration,
+            registration: entry.registration(),
             id: entry.id(),
-            charged_bytes: written.unwrap_or_else(|| read(&entry.charged_bytes)),
-            references: cold.references.clone(),
+            charged_bytes,
+            references: cold.references(),
             body,
         }
     }
@@ -152,8 +179,8 @@ impl Shared {
             past_gets: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             passes: Passes::default(),
-            mapped_limit: MappedLimit::new(None),
-            track_pins,
+            mapped_limit: MappedLimit::new(None, u64::MAX),
+            pin_sites: track_pins.then(Sites::default),
         }
     }
 
@@ -178,14 +205,14 @@ impl Shared {
     }
 
     /// Notes a get: stamps the entry, and queues it for the index once.
-    pub(crate) fn note_get(&self, entry: &Arc<Entry>) {
+    pub(crate) fn note_get(&self, entry: &AnyRef) {
         // Relaxed: a stamp that misses a step which is under way may stand on either side of it.
         let ordered = self.clock.load(Ordering::Relaxed);
         let stamp = with_log(self.id, || self.new_log(), |log| log.note_get(ordered));
         entry.stamp.store(stamp, Ordering::Relaxed);
         // The stamp goes first: whoever clears the bit afterwards finds it.
         if !entry.touched.load(Ordering::Relaxed) && !entry.touched.swap(true, Ordering::AcqRel) {
-            self.touched.push(Arc::clone(entry));
+            self.touched.push(entry.holder());
         }
     }
 
@@ -232,14 +259,19 @@ impl Shared {
     pub(crate) fn bury(&self, entry: &Entry) {
         if entry.word.bury() {
             let held = entry.take();
+            held.iter().for_each(|held| self.mapped_limit.note_gone(&**held));
             self.end(entry, held);
         }
     }
 
     /// Gives back all that an entry had. No I/O, no code of the user's: that is queued.
     fn end(&self, entry: &Entry, held: Option<Box<dyn Held>>) {
-        sync::lock(&self.index).free_slot(entry.slot);
-        let cold = std::mem::take(&mut *sync::lock(&entry.cold));
+        {
+            let mut index = sync::lock(&self.index);
+            index.free_slot(entry.slot);
+            index.drain_some(&self.touched, DRAINED_AT_AN_END);
+        }
+        let mut cold = std::mem::take(&mut *sync::lock(&entry.cold));
         let reclaimer = &self.back.reclaimer;
         match held {
             Some(mut held) if held.drops_user_code() => {
@@ -248,11 +280,12 @@ impl Shared {
             }
             other => drop(other),
         }
+        let (references, destructor) = (cold.replace_references(None), cold.take_destructor());
         cold.kept.give_up(&self.back);
-        if let Some(references) = cold.references {
+        if let Some(references) = references {
             reclaimer.push(Work::References(references));
         }
-        if let Some(destructor) = cold.destructor {
+        if let Some(destructor) = destructor {
             reclaimer.push(Work::Destructor(destructor));
         }
         self.parking.wake(entry.slot);
@@ -269,6 +302,7 @@ impl Shared {
     /// Drops the memory of an entry whose word is `Releasing`.
     pub(crate) fn release(&self, entry: &Entry, discard: bool) {
         let held = entry.take();
+        held.iter().for_each(|held| self.mapped_limit.note_gone(&**held));
         // A panic in a drop of the user's must not leave the entry half released.
         let dropped = catch_unwind(AssertUnwindSafe(move || drop(held)));
         if dropped.is_err() {
@@ -293,9 +327,9 @@ impl Shared {
     }
 
     /// Puts a new entry in its slot, and if it is resident, in the order.
-    pub(crate) fn install(&self, entry: &Arc<Entry>, resident: bool) {
+    pub(crate) fn install(&self, entry: &EntryRef, resident: bool) {
         let mut index = sync::lock(&self.index);
-        index.install(Arc::clone(entry));
+        index.install(entry.clone());
         if resident {
             self.order_newest_in(index, entry);
         }
@@ -346,18 +380,19 @@ impl Shared {
 
     /// Brings a value back; the word is `Loading` by this thread's step. On success the caller holds a pin.
     pub(crate) fn load(&self, entry: &Entry, wait: Wait) -> Result<()> {
-        let (place, references, restored) = {
+        let (handle, references, restored, value_bytes) = {
             let cold = sync::lock(&entry.cold);
-            (cold.kept.place(), cold.references.clone(), cold.kept.restored())
+            (cold.kept.handle(), cold.references(), cold.kept.restored(), cold.value_bytes())
         };
-        let Place { handle, charged_bytes } = place.expect("a spilled entry has its frame");
-        let registration = &entry.registration;
+        let handle = handle.expect("a spilled entry has its frame");
+        let charged_before = value_bytes.unwrap_or_else(|| read(&entry.charged_bytes));
+        let registration = entry.registration();
         // The entry keeps its frame while the word is `Loading`.
         let frame = OwnFrame {
             handle,
             id: entry.id(),
             registration,
-            charged_bytes,
+            charged_bytes: charged_before,
             references: references.as_deref().map_or(&[], Vec::as_slice),
             origin: restored.as_deref().and_then(|claim| claim.origin.as_ref()),
         };
@@ -369,6 +404,12 @@ impl Shared {
                 let mapped = registration.maps() && free;
                 if !mapped {
                     entry.charged_bytes.store(charged_bytes, Ordering::Relaxed);
+                }
+                if !mapped && registration.maps() {
+                    sync::lock(&entry.cold).note_value_bytes(charged_before);
+                }
+                if mapped {
+                    self.mapped_limit.note_view();
                 }
                 entry.put(held);
                 entry.word.end_load(mapped);
@@ -525,8 +566,7 @@ impl Shared {
     fn note_written(&self, handle: Handle, writing: &Writing<'_>, found: Vec<AnyRef>) -> Written {
         self.back.note_written(&handle);
         count(&self.counters.written_bytes, handle.bytes);
-        let place = Place { handle, charged_bytes: writing.charged_bytes };
-        Written { place, references: joined(&writing.references, found) }
+        Written { handle, references: joined(&writing.references, found) }
     }
 
     /// Writes a frame to a file of the user's.
@@ -571,7 +611,7 @@ impl Shared {
         let body = |entry| {
             move |sink: &mut Sink<'_>| {
                 let entry: &Entry = entry;
-                entry.registration.mmwrite(entry.value_of_worker(), sink)
+                entry.registration().mmwrite(entry.value_of_worker(), sink)
             }
         };
         let bodies: Vec<_> = entries.iter().copied().map(body).collect();
@@ -579,13 +619,13 @@ impl Shared {
             entries.iter().zip(&bodies).map(|(entry, body)| Writing::of(entry, body)).collect();
         let (all, failed) = self.write_frames(&writings);
         let done = all.len();
-        for (entry, Written { place, mut references }) in entries.iter().zip(all) {
+        for (entry, Written { handle, references }) in entries.iter().zip(all) {
             let mut cold = sync::lock(&entry.cold);
-            cold.kept = Kept::Own(place);
-            std::mem::swap(&mut cold.references, &mut references);
+            cold.kept = Kept::own(handle);
+            let before = cold.replace_references(references);
             // What the entry held before is let go of under no lock: it may end other values.
             drop(cold);
-            drop(references);
+            drop(before);
         }
         (done, failed)
     }
@@ -596,12 +636,12 @@ impl Shared {
     pub(crate) fn rehome(&self, id: Id, old: &Handle, new: &Handle) -> bool {
         let Some(entry) = sync::lock(&self.index).entry(id) else { return false };
         match &mut sync::lock(&entry.cold).kept {
-            Kept::Own(place) if place.handle == *old => place.handle = *new,
             // A claim that only the entry has left.
-            Kept::Claimed(claim) if claim.place.handle == *old => match Arc::get_mut(claim) {
-                Some(claim) => claim.place.handle = *new,
+            Kept::Claimed(claim) if claim.handle == *old => match Arc::get_mut(claim) {
+                Some(claim) => claim.handle = *new,
                 None => return false,
             },
+            kept if kept.own_handle() == Some(*old) => *kept = Kept::own(*new),
             _ => return false,
         }
         self.leave_old_place(&entry);
@@ -636,7 +676,7 @@ impl Shared {
         }
         let _span = events::closing(self);
         self.ledger.close();
-        let entries: Vec<Arc<Entry>> = {
+        let entries: Vec<EntryRef> = {
             let mut index = sync::lock(&self.index);
             index.close();
             while self.touched.pop().is_some() {}

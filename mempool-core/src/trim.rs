@@ -3,10 +3,11 @@
 //! Mapped bytes are no resident bytes: the kernel takes their pages back as it needs. But schedulers and containers count
 //! them while they are in the page tables. What a store has given out since it was last trimmed stays below the limit,
 //! as far as pins allow; a get is never refused for it.
+//!
+//! Views take a little heap that is charged to nobody. So that millions of small values cannot add it up, there are never many more
+//! of them than a part of the memory limit has room for.
 
-use std::sync::Arc;
-
-use crate::entry::Entry;
+use crate::entry::Held;
 use crate::recency::Verdict;
 use crate::shared::Shared;
 use crate::stats::{count, read};
@@ -17,6 +18,10 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 #[derive(Debug)]
 pub(crate) struct MappedLimit {
     bytes: u64,
+    /// The most views that there should be.
+    views_max: u64,
+    /// How many there are.
+    views: AtomicU64,
     /// How many loads do not look again: what readers hold was looked through in vain.
     pause: AtomicU64,
     /// Whether a thread is trimming; others go on meanwhile.
@@ -30,13 +35,25 @@ pub(crate) struct MappedLimit {
 /// A part of the limit that is trimmed at once, so that not every load trims.
 const AT_ONCE: u64 = 4;
 
+/// Views may take this part of the memory limit, by the estimate below.
+const VIEWS_SHARE: u64 = 64;
+
+/// About what a view takes from the heap: the holder, the buffer's header, the store's own part, the allocator's rounding.
+const VIEW_BYTES: u64 = 256;
+
+/// So many views there may be, however small the limit is.
+const VIEWS_MIN: u64 = 256;
+
 /// A look in vain is paid for by one load for so many values that were looked at.
 const LOOKS_PER_LOAD: u64 = 16;
 
 impl MappedLimit {
-    pub(crate) fn new(bytes: Option<u64>) -> Self {
+    /// A limit beside a memory limit of `memory_bytes`.
+    pub(crate) fn new(bytes: Option<u64>, memory_bytes: u64) -> Self {
         Self {
             bytes: bytes.unwrap_or(u64::MAX),
+            views_max: (memory_bytes / VIEWS_SHARE / VIEW_BYTES).max(VIEWS_MIN),
+            views: AtomicU64::new(0),
             pause: AtomicU64::new(0),
             trimming: AtomicBool::new(false),
             trims: AtomicU64::new(0),
@@ -48,10 +65,22 @@ impl MappedLimit {
     fn is_due(&self, mapped: u64) -> bool {
         // Relaxed: two loads may count as one.
         let pause = read(&self.pause);
-        if mapped > self.bytes && pause > 0 {
+        let over = mapped > self.bytes || read(&self.views) > self.views_max;
+        if over && pause > 0 {
             self.pause.store(pause - 1, Ordering::Relaxed);
         }
-        mapped > self.bytes && pause == 0
+        over && pause == 0
+    }
+
+    /// A value has become a view.
+    pub(crate) fn note_view(&self) {
+        count(&self.views, 1);
+    }
+
+    /// A value that was taken out of its entry is dropped.
+    pub(crate) fn note_gone(&self, held: &dyn Held) {
+        // Relaxed: a figure, which orders nothing.
+        self.views.fetch_sub(u64::from(held.is_view()), Ordering::Relaxed);
     }
 
     /// The limit, if there is one.
@@ -75,6 +104,17 @@ impl Shared {
 
     /// Lets go of what can be; how many values that are held were looked at in vain.
     fn trim(&self) -> u64 {
+        let limit = &self.mapped_limit;
+        let views = read(&limit.views);
+        let mut held = 0;
+        if views > limit.views_max {
+            let more = views - (limit.views_max - limit.views_max / AT_ONCE);
+            held = self.let_go(&mut |found, _| found < more).1;
+        }
+        if limit.bytes < u64::MAX { held.max(self.trim_bytes()) } else { held }
+    }
+
+    fn trim_bytes(&self) -> u64 {
         let mut held = 0;
         let limit = &self.mapped_limit;
         let wanted = limit.bytes - limit.bytes / AT_ONCE;
@@ -85,34 +125,39 @@ impl Shared {
             if mapped <= wanted {
                 return 0;
             }
-            let coldest;
-            (coldest, held) = self.coldest_maps((mapped - wanted).saturating_mul(factor));
-            if coldest.is_empty() {
+            let bytes = (mapped - wanted).saturating_mul(factor);
+            let gone;
+            (gone, held) = self.let_go(&mut |_, found| found < bytes);
+            if gone == 0 {
                 break;
             }
-            count(&limit.trims, coldest.len() as u64);
-            coldest.iter().for_each(|entry| self.release(entry, false));
         }
         held
     }
 
-    /// Steps values of about `bytes` that are views and that nobody holds towards their release; how many are held.
-    fn coldest_maps(&self, bytes: u64) -> (Vec<Arc<Entry>>, u64) {
+    /// Lets go of views that nobody holds, the coldest first, while `more` says so of how many were found and of their bytes.
+    /// Answers how many that were, and how many are held.
+    fn let_go(&self, more: &mut dyn FnMut(u64, u64) -> bool) -> (u64, u64) {
         let (mut coldest, mut held) = (Vec::new(), 0);
-        let found = std::cell::Cell::new(0_u64);
+        let found = std::cell::Cell::new((0_u64, 0_u64));
         let mut index = sync::lock(&self.index);
         let now = index.drain(&self.touched);
-        index.pick_maps(&mut || found.get() < bytes, &mut |entry| {
+        let mut more = || more(found.get().0, found.get().1);
+        index.pick_maps(&mut more, &mut |entry| {
             if !entry.word.begin_release() {
                 held += 1;
                 return Verdict::Skip;
             }
-            found.set(found.get().saturating_add(read(&entry.charged_bytes).max(1)));
-            coldest.push(Arc::clone(entry));
+            let (count, bytes) = found.get();
+            found.set((count + 1, bytes.saturating_add(read(&entry.charged_bytes).max(1))));
+            coldest.push(entry.clone());
             Verdict::Take
         });
         drop(index);
         self.publish_clock(now);
-        (coldest, held)
+        let gone = coldest.len() as u64;
+        count(&self.mapped_limit.trims, gone);
+        coldest.iter().for_each(|entry| self.release(entry, false));
+        (gone, held)
     }
 }

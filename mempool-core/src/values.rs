@@ -59,17 +59,17 @@ impl ValueInfo {
             State::Spilled | State::Loading => Place::Spilled,
             State::Deleted | State::Discarded => return None,
         };
-        let kept = sync::lock(&entry.cold).kept.place();
+        let handle = sync::lock(&entry.cold).kept.handle();
         Some(Self {
             id: Id { slot: entry.slot, generation: now.generation() },
-            value_type: entry.registration.value_type_name(),
-            codec: entry.registration.format().codec,
+            value_type: entry.registration().value_type_name(),
+            codec: entry.registration().format().codec,
             place,
             resident_bytes: match place {
                 Place::Resident => read(&entry.charged_bytes),
                 Place::Mapped | Place::Spilled => 0,
             },
-            frame_bytes: kept.filter(|_| now.on_disk()).map(|place| place.handle.bytes),
+            frame_bytes: handle.filter(|_| now.on_disk()).map(|handle| handle.bytes),
             pins: now.pins(),
             references: entry.references_alive.load(Ordering::Relaxed),
             discardable: entry.discardable,

@@ -177,10 +177,6 @@ fn a_discardable_value_goes_in_its_turn_and_spares_the_others() {
 }
 
 #[test]
-#[expect(
-    clippy::mutable_key_type,
-    reason = "a reference is compared by which value it means, and that never changes"
-)]
 fn references_to_one_value_are_equal_and_one_key() {
     let pool = options(10).open(Blob);
     let (one, other) = (pool.set(value(1, 1)).unwrap(), pool.set(value(1, 1)).unwrap());
