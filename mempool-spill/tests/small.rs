@@ -34,6 +34,8 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 const VALUES: usize = 250_000;
+/// As 256 MiB for ten million.
+const LIMIT_BYTES: u64 = 6_710_000;
 const BYTES_MAX: i64 = 160;
 
 #[test]
@@ -43,7 +45,7 @@ fn a_small_value_takes_little_beside_its_bytes() {
     std::fs::create_dir(&directory).unwrap();
     let before = LIVE_BYTES.load(Ordering::Relaxed);
     let store = SpillOptions::new(&directory).open().unwrap();
-    let pool = PoolOptions::new().memory_limit(8 << 20).store(store).open(Blob);
+    let pool = PoolOptions::new().memory_limit(LIMIT_BYTES).store(store).open(Blob);
     let beside = |what: &str, values: usize| {
         let counted = i64::try_from(pool.stats().used_bytes).unwrap();
         let each = (LIVE_BYTES.load(Ordering::Relaxed) - before - counted)
