@@ -211,21 +211,23 @@ pub(crate) struct ConfigArgs {
 }
 
 const INSPECT_ABOUT: &str = "\
-Show the header of a file that `save_to_disk` wrote
+Show the header of a file that `save_to_disk` wrote, or what a retained session holds
 
 Prints what stands before the value: codec, type tag, lengths, which value of which pool it was, the checksum of the content, and where each section lies. The \
-header's own checksum and the length of the file are checked; the content is not read, so a file of any size is shown at once. `mempool verify` reads it.";
+header's own checksum and the length of the file are checked; the content is not read, so a file of any size is shown at once. `mempool verify` reads it. Of a directory DIR/.mempool/s-... with retained values: its label, and each name with its codec, \
+type and size.";
 
 const INSPECT_EXAMPLES: &str = "\
 Examples:
   mempool inspect results.frame
   mempool inspect results.frame --json | jq .codec
+  mempool inspect /mnt/fast/.mempool/s-4711-0123456789abcdef
 
 Exit codes: 0 the header is whole; 1 the file is damaged or no frame; 3 it cannot be read.";
 
 #[derive(Args)]
 pub(crate) struct InspectArgs {
-    /// The file
+    /// The file, or the directory of a retained session
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
 
@@ -238,7 +240,7 @@ const VERIFY_ABOUT: &str = "\
 Read saved files whole, and say which are damaged, where and how
 
 Checks magic, version, header checksum, all lengths and offsets, the length of the file, and the checksum of each byte behind the header. One line a file, whatever \
-is wrong with the others. Whether the bytes are a valid value of a type is for the program that has the type; `pool.get_file` checks that, too.";
+is wrong with the others; of the directory of a retained session one line a value. Whether the bytes are a valid value of a type is for the program that has the type; `pool.get_file` checks that, too.";
 
 const VERIFY_EXAMPLES: &str = "\
 Examples:
@@ -249,7 +251,7 @@ Exit codes: 0 all are whole; 1 at least one is damaged; 3 at least one cannot be
 
 #[derive(Args)]
 pub(crate) struct VerifyArgs {
-    /// The files
+    /// The files, or the directories of retained sessions
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
 
@@ -263,7 +265,9 @@ Show the sessions in a spill directory, and remove those of dead processes
 
 Each open pool has a session: a directory under DIR/.mempool, which its process holds locked as long as it lives. One that can be locked belongs to nobody any more, \
 whatever process has its number today. A session that is locked is never touched, and files that are not ours are never removed. Opening a pool on DIR sweeps the same way; \
-this command is for a directory that no pool is opened on again, and for looking.";
+this command is for a directory that no pool is opened on again, and for looking.
+
+A session in which values are retained is nobody's and yet kept, for the program that restores it: it is listed, and goes only with --retained.";
 
 const GC_EXAMPLES: &str = "\
 Examples:
@@ -272,6 +276,9 @@ Examples:
 
   Remove it
     mempool gc /mnt/fast
+
+  And what programs have retained there, for ever
+    mempool gc --retained /mnt/fast
 
 Exit codes: 0 what was dead is gone; 1 something of it could not be removed; 3 the directory cannot be opened.";
 
@@ -284,6 +291,10 @@ pub(crate) struct GcArgs {
     /// Remove nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+
+    /// Remove the values that programs have retained as well, unless one has them open
+    #[arg(long)]
+    pub(crate) retained: bool,
 
     /// Print it as JSON
     #[arg(long)]

@@ -40,6 +40,11 @@ pub(crate) enum CliError {
     /// A saved file is not whole or cannot be read.
     #[error(transparent)]
     Saved(#[from] SavedError),
+    /// A directory is no retained session, or what is retained in it is not whole.
+    #[error(
+        "cannot read a retained session; give the directory of one: `mempool gc --dry-run DIR` lists those in DIR"
+    )]
+    Retained(#[source] SpillError),
     /// A directory of sessions cannot be opened.
     #[error(
         "cannot look for sessions; give the directory that `.mempool` is in, and that you may read"
@@ -71,7 +76,8 @@ impl CliError {
     /// 1 for a file that is damaged, 2 for a command line that asks for what cannot be, 3 for a machine that refused, and what a shell says of a signal.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Saved(SavedError::Damaged { .. }) => 1,
+            Self::Saved(SavedError::Damaged { .. })
+            | Self::Retained(SpillError::Damaged { .. }) => 1,
             Self::Limit(_) | Self::Size(_) => 2,
             Self::Stopped(stopped) => stopped.exit_code,
             _ => 3,

@@ -3,10 +3,12 @@
 use std::{fmt, fs, path::Path};
 
 use indicatif::HumanCount;
-use mempool_spill::{SessionReport, SessionState, SpillError, survey, sweep_directory};
+use mempool_spill::{
+    SessionReport, SessionState, SpillError, remove_retained, survey, sweep_directory,
+};
 use serde::Serialize;
 
-use crate::size::Bytes;
+use crate::{retained::Retention, size::Bytes};
 
 /// What stands in a directory, and what was or would be removed.
 #[derive(Debug, Serialize)]
@@ -28,21 +30,25 @@ struct Session {
     files: u64,
     disk_bytes: u64,
     why: String,
-    /// Whether it is dead, so that a sweep removes it.
+    /// Whether it is dead, so that a sweep removes it, or retained and not wanted any more.
     goes: bool,
     /// Whether it was removed.
     gone: bool,
 }
 
 impl Collection {
-    /// Looks at what there is, and sweeps unless it is a dry run.
+    /// Looks at what there is, and sweeps unless it is a dry run; what is `retained` goes only when that is asked for.
     ///
     /// # Errors
     /// The directory cannot be opened.
-    pub(crate) fn of(directory: &Path, dry_run: bool) -> Result<Self, SpillError> {
-        let mut sessions: Vec<_> = survey(directory)?.iter().map(Session::new).collect();
+    pub(crate) fn of(directory: &Path, dry_run: bool, retained: bool) -> Result<Self, SpillError> {
+        let session = |report: &SessionReport| Session::new(report, retained);
+        let mut sessions: Vec<_> = survey(directory)?.iter().map(session).collect();
         if !dry_run {
             sweep_directory(directory)?;
+            for session in sessions.iter().filter(|session| session.goes) {
+                remove_retained(directory, &session.name)?;
+            }
             let left = survey(directory)?;
             let is_left = |name: &str| left.iter().any(|report| name_of(report) == name);
             sessions.iter_mut().for_each(|session| session.gone = !is_left(&session.name));
@@ -61,7 +67,7 @@ fn name_of(report: &SessionReport) -> String {
 }
 
 impl Session {
-    fn new(report: &SessionReport) -> Self {
+    fn new(report: &SessionReport, retained: bool) -> Self {
         let (state, why) = match &report.state {
             SessionState::Living => ("living", "a process holds its lock".to_owned()),
             SessionState::Dead if report.foreign_files > 0 => {
@@ -72,11 +78,25 @@ impl Session {
                 )
             }
             SessionState::Dead => ("dead", "nobody holds its lock".to_owned()),
+            SessionState::Retained => {
+                let what = match &report.retained {
+                    Some(Ok(kept)) => Retention::of(kept).summary(),
+                    Some(Err(error)) => format!("damaged: {error}"),
+                    None => String::new(),
+                };
+                let how = if retained { "" } else { "; --retained removes it" };
+                ("retained", format!("values are kept in it, {what}{how}"))
+            }
             SessionState::NoSession => ("foreign", "it is no session".to_owned()),
             SessionState::Refused(error) => ("refused", format!("it cannot be opened: {error}")),
             _ => ("unknown", "this program does not know its state".to_owned()),
         };
-        let goes = matches!(report.state, SessionState::Dead) && report.foreign_files == 0;
+        let dead = match report.state {
+            SessionState::Dead => true,
+            SessionState::Retained => retained,
+            _ => false,
+        };
+        let goes = dead && report.foreign_files == 0;
         // The number of a dead session's process may be another program's by now, so it is not looked up.
         let living = report.pid.filter(|_| matches!(report.state, SessionState::Living));
         let program = living.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).ok());
@@ -131,10 +151,14 @@ impl fmt::Display for Collection {
         }
         let going: Vec<_> = self.sessions.iter().filter(|session| session.goes).collect();
         let bytes = Bytes(going.iter().map(|session| session.disk_bytes).sum());
+        let kind = match going.iter().any(|session| session.state == "retained") {
+            true => "dead or retained",
+            false => "dead",
+        };
         let count = match going.len() {
             0 => return write!(f, "\nnothing to remove"),
-            1 => "1 dead session".to_owned(),
-            count => format!("{count} dead sessions"),
+            1 => format!("1 {kind} session"),
+            count => format!("{count} {kind} sessions"),
         };
         match (self.dry_run, self.is_clean()) {
             (true, _) => write!(f, "\n{count}, {bytes}; without --dry-run this is removed"),
@@ -155,12 +179,15 @@ mod tests {
     fn the_dead_go_and_the_living_stay() {
         let scratch = Scratch::new();
         assert!(
-            Collection::of(scratch.path(), false).unwrap().to_string().ends_with("no sessions")
+            Collection::of(scratch.path(), false, false)
+                .unwrap()
+                .to_string()
+                .ends_with("no sessions")
         );
         let store = SpillOptions::new(scratch.path()).open().unwrap();
         scratch.write(".mempool/s-4000000000-ab/seg-1", "some bytes");
         scratch.write(".mempool/s-4000000001-ab/theirs", "");
-        let dry = Collection::of(scratch.path(), true).unwrap();
+        let dry = Collection::of(scratch.path(), true, false).unwrap();
         let text = dry.to_string();
         for part in [
             "pid 4000000000, uid",
@@ -170,7 +197,7 @@ mod tests {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert!(scratch.path().join(".mempool/s-4000000000-ab").is_dir());
-        let swept = Collection::of(scratch.path(), false).unwrap();
+        let swept = Collection::of(scratch.path(), false, false).unwrap();
         assert!(swept.is_clean(), "{swept}");
         assert!(swept.to_string().contains("removed: nobody"), "{swept}");
         assert!(swept.to_string().contains("\n1 dead session removed, "), "{swept}");

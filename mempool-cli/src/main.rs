@@ -12,6 +12,7 @@ mod manual;
 mod memory;
 mod output;
 mod progress;
+mod retained;
 mod saved;
 #[cfg(test)]
 mod scratch;
@@ -36,6 +37,7 @@ use inspect::Inspection;
 use mempool_spill::Machine;
 use output::print;
 use progress::{Progress, line};
+use retained::Retention;
 use saved::SavedFile;
 use settings::Settings;
 use size::Bytes;
@@ -134,6 +136,11 @@ fn config(matches: &ArgMatches, args: &ConfigArgs) -> Result<u8, CliError> {
 }
 
 fn inspect(args: &InspectArgs) -> Result<u8, CliError> {
+    if args.file.is_dir() {
+        let retained = mempool_spill::read_retained(&args.file).map_err(CliError::Retained)?;
+        output::either(&Retention::of(&retained), args.json)?;
+        return Ok(0);
+    }
     let file = SavedFile::open(&args.file)?;
     let inspection = Inspection::of(&args.file.display().to_string(), &file);
     output::either(&inspection, args.json)?;
@@ -147,7 +154,7 @@ fn verify(args: &VerifyArgs) -> Result<u8, CliError> {
 }
 
 fn gc(args: &GcArgs) -> Result<u8, CliError> {
-    let collection = Collection::of(&args.directory, args.dry_run)?;
+    let collection = Collection::of(&args.directory, args.dry_run, args.retained)?;
     output::either(&collection, args.json)?;
     Ok(u8::from(!collection.is_clean()))
 }

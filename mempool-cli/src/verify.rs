@@ -1,10 +1,12 @@
-//! `mempool verify`: whether saved files are whole, each byte of them.
+//! `mempool verify`: whether saved files and the values of retained sessions are whole, each byte of them.
 
 use std::{
     fmt,
     path::{Path, PathBuf},
 };
 
+use mempool_core::KeptValue;
+use mempool_spill::{SpillError, read_retained};
 use serde::Serialize;
 
 use crate::{
@@ -19,10 +21,12 @@ pub(crate) struct Report {
     files: Vec<Checked>,
 }
 
-/// One file.
+/// One file, or one value of a retained session.
 #[derive(Debug, Serialize)]
 struct Checked {
     path: PathBuf,
+    /// The name of a retained value, or that of one which refers to it.
+    name: Option<String>,
     passed: bool,
     frame_bytes: Option<u64>,
     /// File, offset and cause.
@@ -34,10 +38,14 @@ struct Checked {
 impl Report {
     /// Reads all files, whatever is wrong with one of them.
     pub(crate) fn of(paths: &[PathBuf]) -> Self {
-        let check = |path: &PathBuf| {
-            Checked::new(path, SavedFile::open(path).and_then(SavedFile::check_content))
+        let check = |path: &PathBuf| match path.is_dir() {
+            true => Checked::retained(path),
+            false => {
+                let found = SavedFile::open(path).and_then(SavedFile::check_content);
+                vec![Checked::new(path, found)]
+            }
         };
-        Self { files: paths.iter().map(check).collect() }
+        Self { files: paths.iter().flat_map(check).collect() }
     }
 
     /// 0 if all are whole, 1 if one is damaged, 3 if one cannot be read.
@@ -66,18 +74,55 @@ impl Checked {
             SavedError::Read { source, .. } => format!("{error}: {source}"),
             _ => error.to_string(),
         });
-        Self { path: path.into(), passed: text.is_none(), frame_bytes, error: text, unreadable }
+        let (path, passed) = (path.into(), text.is_none());
+        Self { path, name: None, passed, frame_bytes, error: text, unreadable }
+    }
+
+    /// Each value of a retained session that is there.
+    fn retained(path: &Path) -> Vec<Self> {
+        let one = |name: Option<String>, found: Result<u64, SpillError>| {
+            let error = found.as_ref().err();
+            Self {
+                path: path.into(),
+                name,
+                passed: error.is_none(),
+                frame_bytes: found.as_ref().ok().copied(),
+                unreadable: error.is_some_and(|error| !is_damage(error)),
+                error: error.map(ToString::to_string),
+            }
+        };
+        let retained = match read_retained(path) {
+            Ok(retained) => retained,
+            Err(error) => return vec![one(None, Err(error))],
+        };
+        let names = retained.manifest.known_as();
+        let check = |(value, name): (&KeptValue, &Option<&str>)| {
+            let found = retained.check(value).transpose()?;
+            Some(one(name.map(str::to_owned), found.map(|header| header.frame_bytes)))
+        };
+        retained.manifest.values.iter().zip(&names).filter_map(check).collect()
+    }
+}
+
+/// Whether the bytes are there and wrong, or should be there.
+fn is_damage(error: &SpillError) -> bool {
+    match error {
+        SpillError::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+        SpillError::NothingRetained { .. } => false,
+        _ => true,
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for file in &self.files {
+            let name = file.name.as_ref().map(|name| format!(" {name:?}")).unwrap_or_default();
             match (&file.error, file.frame_bytes) {
-                (Some(error), _) => writeln!(f, "FAILED  {error}")?,
+                (Some(error), _) if name.is_empty() => writeln!(f, "FAILED  {error}")?,
+                (Some(error), _) => writeln!(f, "FAILED {name}: {error}")?,
                 (None, bytes) => {
                     let bytes = Bytes(bytes.unwrap_or(0));
-                    writeln!(f, "ok      {}: {bytes}", file.path.display())?;
+                    writeln!(f, "ok      {}{name}: {bytes}", file.path.display())?;
                 }
             }
         }

@@ -8,6 +8,9 @@ use std::{
     process::{self, Command, Output},
 };
 
+use mempool_core::{Blob, PoolOptions, SetOptions};
+use mempool_spill::{SpillOptions, read_retained};
+
 /// A frame that version 1 of the format wrote, kept for ever.
 const GOLDEN: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/../mempool-spill/tests/golden/version-1.frame");
@@ -91,5 +94,85 @@ fn dead_sessions_are_shown_and_then_removed() {
         "{}",
         stderr(&output)
     );
+    fs::remove_dir_all(directory).unwrap();
+}
+
+/// A session with three names, retained under the label `etl`.
+fn retained(directory: &Path) -> PathBuf {
+    let store = SpillOptions::new(directory).label("etl").segment_bytes(64 << 10).open().unwrap();
+    let session = store.session_path().to_path_buf();
+    let pool = PoolOptions::new().memory_limit(1 << 20).store(store).open(Blob);
+    for (name, len) in [("orders/2024", 40_000), ("a \"quoted\" one", 300), ("öä", 5000)] {
+        drop(pool.set_with(vec![7; len], SetOptions::new().name(name)).unwrap());
+    }
+    pool.close_retaining().unwrap();
+    session
+}
+
+#[test]
+fn a_retained_session_is_inspected_and_verified() {
+    let directory = directory("retained");
+    let session = retained(&directory);
+    let name = session.to_str().unwrap();
+    let output = mempool(&["inspect", name]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let text = stdout(&output);
+    for part in ["label \"etl\", 3 names", "blob", "\"orders/2024\", alloc::vec::Vec<u8>", "öä"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let json = mempool(&["inspect", name, "--json"]);
+    let found: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(found["names"][0]["name"], "a \"quoted\" one");
+    assert!(found["names"][1]["frame_bytes"].as_u64().unwrap() > 40_000);
+    let output = mempool(&["verify", name]);
+    assert!(output.status.success(), "{}", stdout(&output));
+    assert!(stdout(&output).ends_with("3 whole, 0 not\n"), "{}", stdout(&output));
+    // A byte of the large one, which has a file of its own.
+    let retained = read_retained(&session).unwrap();
+    let own = retained.segments.iter().find(|segment| !segment.shared).unwrap().file_name();
+    let mut bytes = fs::read(session.join(&own)).unwrap();
+    bytes[20_000] ^= 1;
+    fs::write(session.join(&own), &bytes).unwrap();
+    let output = mempool(&["verify", name]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stdout(&output);
+    assert!(text.contains("FAILED  \"orders/2024\": "), "{text}");
+    assert!(text.contains(&format!("{own} at offset 0: content checksum")), "{text}");
+    assert!(text.ends_with("2 whole, 1 not\n"), "{text}");
+    fs::write(session.join("manifest"), "MEMKEPT").unwrap();
+    let output = mempool(&["inspect", name]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("manifest at offset 0: 7 bytes"), "{}", stderr(&output));
+    assert_eq!(mempool(&["verify", name]).status.code(), Some(1));
+    assert_eq!(mempool(&["verify", directory.to_str().unwrap()]).status.code(), Some(3));
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn what_is_retained_goes_only_when_that_is_asked_for() {
+    let directory = directory("gc-retained");
+    let session = retained(&directory);
+    let dead = directory.join(".mempool/s-4000000000-ab");
+    fs::create_dir_all(&dead).unwrap();
+    let name = directory.to_str().unwrap();
+    let output = mempool(&["gc", "--dry-run", name]);
+    let text = stdout(&output);
+    assert!(text.contains("stays: values are kept in it, label \"etl\", 3 names"), "{text}");
+    assert!(text.contains("--retained removes it") && text.contains("1 dead session,"), "{text}");
+    let output = mempool(&["gc", name]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(!dead.exists() && session.join("manifest").is_file());
+    let output = mempool(&["gc", "--dry-run", "--retained", name]);
+    assert!(stdout(&output).contains("would go: values are kept in it"), "{}", stdout(&output));
+    // Not while a program has it open.
+    let store = SpillOptions::new(&directory).label("etl").restore().unwrap();
+    let output = mempool(&["gc", "--retained", name]);
+    assert!(stdout(&output).contains("stays: a process holds its lock"), "{}", stdout(&output));
+    drop(store);
+    let output = mempool(&["gc", "--retained", "--json", name]);
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found["sessions"][0]["state"], "retained");
+    assert_eq!((&found["sessions"][0]["gone"], output.status.code()), (&true.into(), Some(0)));
+    assert!(!directory.join(".mempool").exists());
     fs::remove_dir_all(directory).unwrap();
 }

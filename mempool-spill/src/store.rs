@@ -476,7 +476,8 @@ impl State {
     fn candidate(&self, bytes: u64) -> Option<(u64, Arc<Segment>, Candidate)> {
         let look = |number: u64, anew: bool| {
             let Slot { segment, places, keeping } = self.segments.get(&number)?;
-            let free = keeping.is_ours() && !segment.is_seen_elsewhere();
+            let ours = keeping.is_ours() || mutant!("retained_written_over");
+            let free = ours && !segment.is_seen_elsewhere();
             let places = places.as_ref().filter(|_| free)?;
             if anew && places.free_bytes() < segment.file().len / 4 {
                 return None;

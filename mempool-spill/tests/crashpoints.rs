@@ -440,12 +440,12 @@ fn retain(directory: &Path) {
 
 /// The values of one half change with each generation, those of the other with every fourth.
 fn changed_in(n: u64, generation: u64) -> bool {
-    n % 2 == 0 || generation % 4 == 1
+    n.is_multiple_of(2) || generation % 4 == 1
 }
 
 /// What value `n` is of, in this generation.
 fn seed_of(n: u64, generation: u64) -> u64 {
-    let since = if n % 2 == 0 { generation } else { generation - (generation + 3) % 4 };
+    let since = if n.is_multiple_of(2) { generation } else { generation - (generation + 3) % 4 };
     since * 100 + n
 }
 

@@ -351,13 +351,8 @@ fn a_pool_that_retains_works_on_and_a_dead_one_leaves_what_it_retained() {
     let living = options(&scratch.0).restore().unwrap_err();
     assert!(matches!(living, SpillError::InUse { .. }), "{living}");
     pool.quiesce();
-    // The kernel ends a killed process's lock; here the copy of its directory has none.
     let copy = Scratch::new("retain-copy");
-    let (from, to) = (session(&scratch.0), copy.0.join(".mempool/s-1-copy"));
-    fs::create_dir_all(&to).unwrap();
-    for file in names(&from) {
-        fs::copy(from.join(&file), to.join(&file)).unwrap();
-    }
+    let to = copy_session(&session(&scratch.0), &copy.0);
     fs::write(to.join("manifest-new"), "half").unwrap();
     let swept = sweep_directory(&copy.0).unwrap();
     assert_eq!((swept.sessions, swept.retained), (0, 1));
@@ -374,6 +369,45 @@ fn a_pool_that_retains_works_on_and_a_dead_one_leaves_what_it_retained() {
     assert_eq!(pool.names().len(), 59);
     for n in (0..60).filter(|&n| n != 3) {
         assert_eq!(read(&pool, &format!("{n}")), bytes(n, 4000));
+    }
+}
+
+/// What a killed process would leave: the kernel ends its lock, and the copy of its directory has none.
+fn copy_session(from: &Path, directory: &Path) -> PathBuf {
+    let to = directory.join(".mempool/s-1-copy");
+    fs::create_dir_all(&to).unwrap();
+    for file in names(from) {
+        fs::copy(from.join(&file), to.join(&file)).unwrap();
+    }
+    to
+}
+
+#[test]
+fn what_is_retained_is_not_written_over() {
+    let scratch = Scratch::new("retain-over");
+    let pool = workloads::pool(options(&scratch.0).open().unwrap());
+    for n in 0..40 {
+        name_it(&pool, &format!("{n}"), bytes(n, 4000));
+    }
+    pool.retain().unwrap();
+    for n in 0..40 {
+        drop(pool.unname(&format!("{n}")).unwrap());
+    }
+    pool.quiesce();
+    // Nothing lives where these might go.
+    for n in 0..80 {
+        let one = pool.set(bytes(100 + n, 4000)).unwrap();
+        pool.move_to_disk(&one).unwrap();
+        pool.set_name(&format!("new {n}"), &one).unwrap();
+    }
+    let copy = Scratch::new("retain-over-copy");
+    copy_session(&session(&scratch.0), &copy.0);
+    let left = restored(&copy.0);
+    for n in 0..40 {
+        assert_eq!(read(&left, &format!("{n}")), bytes(n, 4000));
+    }
+    for n in 0..80 {
+        assert_eq!(read(&pool, &format!("new {n}")), bytes(100 + n, 4000));
     }
 }
 
