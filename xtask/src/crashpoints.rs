@@ -1,4 +1,4 @@
-//! `cargo xtask crashpoints`: kills a process that spills and saves, and looks at what it leaves. Owns the counts and the
+//! `cargo xtask crashpoints`: kills a process that spills, saves and retains, and looks at what it leaves. Owns the counts and the
 //! seed; the killing is in `mempool-spill/tests/crashpoints.rs`.
 
 use std::time::Duration;
@@ -46,7 +46,8 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Verdict {
 /// A kill at the k-th call of each kind.
 pub(crate) fn exact(workspace: &Workspace, points: u64, seed: u64) -> Step {
     let strace = workspace.output("strace", &["-f", "-o", "/dev/null", "true"]).is_ok();
-    let call = test(workspace, "a_kill_at_any_call_leaves_nothing", seed);
+    let call = test(workspace, "a_kill_at_any_call_leaves_nothing", seed)
+        .arguments(&["a_kill_while_values_are_retained_leaves_the_old_or_the_new"]);
     Step::tests("crash points", call.env("CRASH_POINTS", &points.to_string()))
         .bar(7)
         .needs(strace, "strace is not installed or may not trace; the random kills stand for it")
