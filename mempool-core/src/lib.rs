@@ -33,6 +33,7 @@
 //! | pin | a reader holds the value: it is not evicted until the guard is dropped |
 //! | evict, spill | release the resident bytes; write first if there is no good copy on disk |
 //! | frame | a value at rest: header and sections |
+//! | name | keeps a value alive and finds it; what is named when a pool retains outlives it, with what it refers to |
 //!
 //! ```text
 //!            set                 room is needed: written, then released

@@ -22,11 +22,41 @@
 //! touches no living one. Frames of 4 MiB and more have a file, a *segment*, of their own; smaller ones share
 //! segments of 64 MiB (`segment.rs`). `docs/format.md` draws every byte.
 //!
+//! # What is retained
+//!
+//! Values that have a name when a pool is closed by `close_retaining` stay on disk with all that they refer to, and a later
+//! pool restores them, in this process or another:
+//!
+//! ```
+//! use mempool_core::{Blob, PoolOptions, SetOptions};
+//! use mempool_spill::SpillOptions;
+//!
+//! # let directory = std::env::temp_dir().join(format!("mempool-retain-doc-{}", std::process::id()));
+//! # std::fs::create_dir(&directory)?;
+//! let options = SpillOptions::new(&directory).label("etl");
+//! let pool = PoolOptions::new().store(options.clone().open()?).open(Blob);
+//! pool.set_with(b"a result".to_vec(), SetOptions::new().name("results/today"))?;
+//! pool.close_retaining()?; // durable when it returns
+//!
+//! let pool = PoolOptions::new().store(options.restore()?).restore(Blob)?;
+//! let result = pool.named::<Vec<u8>>("results/today")?;
+//! assert_eq!(&pool.get(&result)?[..], b"a result"); // checked, every byte, when it is first read
+//! pool.close()?; // it stays as it was; `forget_retained` gives it up
+//! # std::fs::remove_dir_all(&directory)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A session with something retained is locked by whoever has it open, and by nobody in between. No sweep removes it;
+//! [`survey`] tells of it, [`read_retained`] shows what is in it and checks it, and [`remove_retained`] removes it. A kill at
+//! any moment leaves what was retained before or what was to take its place, whole: segments that a manifest names are not
+//! written to any more.
+//!
 //! # What is checked
 //!
 //! | bytes | checked |
 //! | --- | --- |
 //! | written by this process in this session | the file's length when it is mapped; the header at each open; content with [`Verify::Always`] |
+//! | retained by an earlier store | the manifest when it is restored; header, length, every byte, and the content by its codec, when a value is first read |
 //! | a file that `save_to_disk` wrote | brought into the session first, so that nobody can change it; then header, length, and every byte |
 //! | a file that `map_file` maps in place | header, length, and every byte, once by `Pool::read_frame`; nobody may write to it, which the caller promises |
 //!
@@ -35,7 +65,7 @@
 //! Nobody else writes in the session's directory. A device that fails when a mapped page is read ends the process with
 //! SIGBUS ([`name_files_on_sigbus`] has it say which file it was); one that then returns other bytes cannot be noticed.
 //! [`ReadMode::Copy`] excludes both: frames are read into counted memory, and no file is mapped.
-//! Spilled values do not survive their process.
+//! Spilled values do not survive their process, unless they are retained.
 
 macro_rules! mutant {
     ($name:literal) => {{
