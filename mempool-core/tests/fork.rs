@@ -86,6 +86,7 @@ fn every_call_of_a_child_answers_forked() {
     let other = pool.with_codec(Noise);
     let here = pool.set(vec![1; 1000]).unwrap();
     let away = pool.set(vec![2; 1000]).unwrap();
+    pool.set_name("here", &here).unwrap();
     let file = pool.move_to_disk(&away).unwrap();
     let saved = pool.save_to_disk(&here, "saved").unwrap();
     let mut reservation = pool.reserve(10).unwrap();
@@ -121,6 +122,13 @@ fn every_call_of_a_child_answers_forked() {
             forked(pool.set_memory_limit(LIMIT * 2)),
             forked(pool.info(&here).map(drop)),
             pool.values().count() == 0,
+            forked(pool.set_name("other", &here).map(drop)),
+            forked(pool.named::<Vec<u8>>("here").map(drop)),
+            forked(pool.unname("here").map(drop)),
+            pool.names().is_empty(),
+            forked(pool.retain()),
+            forked(pool.close_retaining()),
+            forked(pool.forget_retained()),
             forked(pool.reserve(1).map(drop)),
             forked(pool.try_reserve(0).map(drop)),
             forked(reservation.grow(1)),
@@ -142,6 +150,7 @@ fn every_call_of_a_child_answers_forked() {
     assert_eq!(end.unwrap(), PASSED);
     assert_eq!(pool.get(&here).unwrap()[0], 1);
     assert_eq!(pool.get(&away).unwrap()[0], 2);
+    assert_eq!(pool.unname("here").unwrap().id(), here.id());
     drop((here, away, file, loaded, pinned, reservation, builder));
     pool.quiesce();
     assert_eq!((pool.stats().used_bytes, pool.stats().values), (0, 0));

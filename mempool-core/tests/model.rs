@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use mempool_core::testing::{Call, FaultyStore, Switch};
 use mempool_core::{
-    Blob, Buffer, DRef, Error, FileRef, MemoryStore, PinnedOwned, Policy, Pool, PoolOptions,
-    Reservation, SetOptions, StoreErrorKind,
+    Blob, Buffer, DRef, Error, FileRef, Id, MemoryStore, PinnedOwned, Policy, Pool, PoolOptions,
+    Reservation, SetOptions, StoreErrorKind, Untyped,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
@@ -29,12 +29,18 @@ enum Op {
     Move(usize),
     Copy(usize),
     Save(usize),
+    Name(usize, usize),
+    Named(usize),
+    Unname(usize),
     ReadFile(usize),
     Limit { percent: u32 },
     Reserve { percent: u32 },
     Release(usize),
     FailWrites { skip: u64, times: u64 },
 }
+
+/// So many names there are.
+const NAMES: usize = 4;
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
@@ -53,6 +59,9 @@ fn op() -> impl Strategy<Value = Op> {
         2 => any::<usize>().prop_map(Op::Move),
         2 => any::<usize>().prop_map(Op::Copy),
         1 => any::<usize>().prop_map(Op::Save),
+        1 => (any::<usize>(), 0..NAMES).prop_map(|(value, name)| Op::Name(value, name)),
+        1 => (0..NAMES).prop_map(Op::Named),
+        1 => (0..NAMES).prop_map(Op::Unname),
         1 => any::<usize>().prop_map(Op::ReadFile),
         1 => (20_u32..150).prop_map(|percent| Op::Limit { percent }),
         1 => (0_u32..60).prop_map(|percent| Op::Reserve { percent }),
@@ -105,7 +114,7 @@ struct Entry {
     discardable: bool,
     deleted: bool,
     pins: u32,
-    /// References of the test's, guards included.
+    /// References of the test's, guards and names included.
     held: u32,
     stamp: u64,
     visited: bool,
@@ -443,6 +452,9 @@ struct Pair {
     held: Vec<Vec<DRef<Value>>>,
     guards: Vec<(usize, PinnedOwned<Blob, Value>)>,
     files: Vec<(usize, FileRef<Value>)>,
+    /// The value of each name.
+    names: [Option<usize>; NAMES],
+    ids: Vec<Id>,
     reservations: Vec<Reservation>,
     lens: Vec<usize>,
     steps: u64,
@@ -487,6 +499,8 @@ impl Pair {
             held: Vec::new(),
             guards: Vec::new(),
             files: Vec::new(),
+            names: [None; NAMES],
+            ids: Vec::new(),
             reservations: Vec::new(),
             lens: Vec::new(),
             steps: 0,
@@ -552,7 +566,13 @@ impl Pair {
                     prop_assert!(loaded.iter().all(|&found| found == byte(*at, self.lens[*at])));
                 }
             }
+            Op::Named(name) => self.named(name)?,
+            Op::Unname(name) => {
+                let removed = self.pool.unname(&name.to_string());
+                self.end_name(name, removed.ok())?;
+            }
             Op::Get(i)
+            | Op::Name(i, _)
             | Op::Pin(i)
             | Op::Clone(i)
             | Op::Drop(i)
@@ -580,7 +600,36 @@ impl Pair {
         prop_assert_eq!(answer(&set), self.model.set(charge, discardable));
         if let Ok(reference) = set {
             self.lens.push(len);
+            self.ids.push(reference.id());
             self.held.push(vec![reference]);
+        }
+        Ok(())
+    }
+
+    /// A name finds its value, whatever became of that, and gives one reference more to it.
+    fn named(&mut self, name: usize) -> Result<(), TestCaseError> {
+        let found = self.pool.named::<Value>(&name.to_string());
+        match self.names[name] {
+            None => {
+                let absent = matches!(found, Err(Error::NoName { .. }));
+                prop_assert!(absent, "name {}", name);
+            }
+            Some(at) => {
+                let found = found.expect("a name that was given");
+                prop_assert_eq!(found.id(), self.ids[at]);
+                self.held[at].push(found);
+                self.model.entries[at].held += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// The value that a name has lost is the one that it had.
+    fn end_name(&mut self, name: usize, found: Option<Untyped>) -> Result<(), TestCaseError> {
+        let before = self.names[name].take();
+        prop_assert_eq!(found.as_ref().map(Untyped::id), before.map(|at| self.ids[at]));
+        if let Some(at) = before {
+            self.model.entries[at].held -= 1;
         }
         Ok(())
     }
@@ -634,6 +683,16 @@ impl Pair {
                 prop_assert_eq!(answer(&copied), self.model.copy_to_disk(at));
                 self.files.extend(copied.ok().map(|file| (at, file)));
             }
+            Op::Name(_, name) => {
+                let named = self.pool.set_name(&name.to_string(), reference);
+                let expected = self.model.refusal(at).unwrap_or(Answer::Done);
+                prop_assert_eq!(answer(&named), expected);
+                if let Ok(before) = named {
+                    self.end_name(*name, before)?;
+                    self.names[*name] = Some(at);
+                    self.model.entries[at].held += 1;
+                }
+            }
             Op::Save(_) => {
                 let saved = self.pool.save_to_disk(reference, format!("value {at}"));
                 let expected = self.model.refusal(at).unwrap_or(Answer::Done);
@@ -680,6 +739,9 @@ impl Pair {
         self.held.clear();
         self.files.clear();
         self.reservations.clear();
+        for info in self.pool.names() {
+            drop(self.pool.unname(&info.name));
+        }
         self.pool.quiesce();
         let stats = self.pool.stats();
         prop_assert_eq!((stats.used_bytes, stats.values), (0, 0));
