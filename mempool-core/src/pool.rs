@@ -316,7 +316,8 @@ impl<C: Send + Sync + 'static> Pool<C> {
 
     /// Copies the sections of a frame as they are: nothing is decoded, so nothing is charged.
     fn save_from_disk<T>(&self, claim: &FrameClaim, path: &Path) -> Result<FileRef<T>> {
-        let sections = self.shared.sections_of(claim.frame())?;
+        let frame = claim.frame();
+        let sections = self.shared.sections_of(frame, frame.trust())?;
         let body = |sink: &mut Sink<'_>| {
             sections.iter().try_for_each(|(align, bytes)| {
                 sink.section(*align)?;

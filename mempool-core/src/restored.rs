@@ -3,11 +3,12 @@
 use std::any::TypeId;
 use std::sync::{Arc, OnceLock};
 
-use crate::claim::{Back, FrameClaim, Kept};
+use crate::claim::{Back, FrameClaim, Kept, OwnFrame};
 use crate::codec::{Format, Room};
 use crate::dref::{AnyRef, references};
 use crate::entry::{Cold, Contents, Entry, EntryRef, Held, Home};
 use crate::error::{Error, FrameDamage, Result};
+use crate::frame::Header;
 use crate::id::Id;
 use crate::manifest::{KeptFormat, KeptValue, Manifest};
 use crate::registration::{ReadBack, Registration};
@@ -31,7 +32,7 @@ pub(crate) struct Origin {
 
 impl Origin {
     /// How much is to be checked.
-    pub(crate) fn trust(&self) -> Trust {
+    fn trust(&self) -> Trust {
         // Relaxed: whoever does not see it checks once more.
         if self.checked.load(Ordering::Relaxed) { Trust::Own } else { Trust::Saved }
     }
@@ -221,10 +222,11 @@ fn contents(charged_bytes: u64, cold: Cold) -> Contents {
     Contents { value: None, charged_bytes, discardable: false, cold }
 }
 
-/// What a frame must say that its writer was: a restored one another pool than the one that reads it.
+/// What a frame must say that its writer was, and a restored one that it holds as many references as the manifest says.
 pub(crate) fn check_origin(
     (id, pool): (Id, u64),
-    header: &crate::frame::Header,
+    own: &OwnFrame<'_>,
+    header: &Header,
 ) -> Result<(), FrameDamage> {
     if header.pool != pool {
         return Err(FrameDamage::Field { field: "pool", found: header.pool });
@@ -232,7 +234,18 @@ pub(crate) fn check_origin(
     if header.id != id && !mutant!("generation_ignored") {
         return Err(FrameDamage::Id { expected: id, found: header.id });
     }
+    if own.origin.is_some() && header.references as usize != own.references.len() {
+        let found = u64::from(header.references);
+        return Err(FrameDamage::Field { field: "references", found });
+    }
     Ok(())
+}
+
+impl OwnFrame<'_> {
+    /// How much is to be checked.
+    pub(crate) fn trust(&self) -> Trust {
+        self.origin.map_or(Trust::Own, Origin::trust)
+    }
 }
 
 impl Kept {

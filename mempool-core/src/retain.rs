@@ -14,7 +14,7 @@ use crate::evict::first_batch;
 use crate::manifest::{KeptFormat, KeptValue, Manifest};
 use crate::names::type_name_of;
 use crate::shared::{Shared, Writing};
-use crate::sink::Sink;
+use crate::sink::{Sink, Trust};
 use crate::store::Handle;
 use crate::sync;
 
@@ -128,13 +128,17 @@ impl Shared {
         }
     }
 
-    /// Copies the frame of a value to a new place, and has the value keep that one.
+    /// Copies the frame of a value to a new place, every byte checked, and has the value keep that one.
     fn write_anew(
         &self,
         value: &AnyRef,
         claim: Arc<FrameClaim>,
     ) -> Result<Option<Arc<FrameClaim>>> {
-        let sections = self.sections_of(claim.frame())?;
+        let sections = self.sections_of(claim.frame(), Trust::Saved);
+        let sections = sections.map_err(|error| match &claim.origin {
+            Some(origin) => origin.explain(value.id(), error),
+            None => error,
+        })?;
         let body = |sink: &mut Sink<'_>| {
             sections.iter().try_for_each(|(align, bytes)| {
                 sink.section(*align)?;

@@ -26,7 +26,7 @@ use crate::parking::Parking;
 use crate::recency::{Policy, SharedLog, with_log};
 use crate::reclaim::Work;
 use crate::registration::{ReadBack, Registration};
-use crate::restored::{Origin, check_origin};
+use crate::restored::check_origin;
 use crate::sink::{Sink, Source, Trust};
 use crate::sites::Sites;
 use crate::stats::{Counters, Stats, count, read};
@@ -435,10 +435,10 @@ impl Shared {
 
     /// Reads the value of a frame of our own, or of one that was restored.
     pub(crate) fn read_own(&self, own: OwnFrame<'_>, wait: Wait) -> Result<ReadBack> {
-        let trust = own.origin.map_or(Trust::Own, Origin::trust);
+        let trust = own.trust();
         let read = || {
             // A room of its own: what a copy of the frame takes is not what the value takes.
-            let (frame, header) = self.open_own(&own, &mut self.room(0, wait)?)?;
+            let (frame, header) = self.open_own(&own, trust, &mut self.room(0, wait)?)?;
             let room = if own.registration.maps() { 0 } else { own.charged_bytes };
             let room = self.room(room, wait)?;
             own.registration.mmread(&mut Source::new(&frame, &header, own.references, trust), room)
@@ -450,9 +450,13 @@ impl Shared {
     }
 
     /// The sections of a frame of our own, each with an alignment that puts it where it stands.
-    pub(crate) fn sections_of(&self, own: OwnFrame<'_>) -> Result<Vec<(usize, Buffer)>> {
+    pub(crate) fn sections_of(
+        &self,
+        own: OwnFrame<'_>,
+        trust: Trust,
+    ) -> Result<Vec<(usize, Buffer)>> {
         let mut room = self.room(0, Wait::No)?;
-        let (frame, header) = self.open_own(&own, &mut room)?;
+        let (frame, header) = self.open_own(&own, trust, &mut room)?;
         let mut source = Source::new(&frame, &header, &[], Trust::Own);
         let place = |section: &Section| {
             let from_content = section.offset - header.content_offset;
@@ -462,10 +466,15 @@ impl Shared {
         header.sections.iter().map(place).collect()
     }
 
-    fn open_own(&self, own: &OwnFrame<'_>, room: &mut Room) -> Result<(Buffer, Header)> {
+    fn open_own(
+        &self,
+        own: &OwnFrame<'_>,
+        trust: Trust,
+        room: &mut Room,
+    ) -> Result<(Buffer, Header)> {
         let _span = events::reading(self, own.id, own.handle.bytes);
         let store = &self.back.store;
-        let frame = match own.origin.map_or(Trust::Own, Origin::trust) {
+        let frame = match trust {
             Trust::Own => store.open(&own.handle, room)?,
             _ if mutant!("restored_unchecked") => store.open(&own.handle, room)?,
             Trust::Saved | Trust::Foreign => store.open_whole(&own.handle, room)?,
@@ -762,7 +771,7 @@ fn check_own(
     if header.frame_bytes != found {
         return Err(FrameDamage::Length { expected: header.frame_bytes, found });
     }
-    check_origin(writer, header)?;
+    check_origin(writer, own, header)?;
     check_format(header, own.registration.format())
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::disk::{Disk, RealDisk};
 use crate::error::SpillError;
-use crate::retained::LABEL_BYTES_MAX;
+use crate::retained::{LABEL_BYTES_MAX, SHARED_BYTES_MAX};
 use crate::session::Session;
 use crate::store::SpillStorage;
 use crate::views::BLOCK;
@@ -97,10 +97,11 @@ impl SpillOptions {
         self
     }
 
-    /// The size of the segments that small frames share; they hold frames of up to a quarter of it. At least 64 KiB.
+    /// The size of the segments that small frames share; they hold frames of up to a quarter of it. At least 64 KiB, at
+    /// most 64 GiB.
     #[must_use]
     pub fn segment_bytes(mut self, bytes: u64) -> Self {
-        self.segment_bytes = bytes.max(BLOCK).next_multiple_of(BLOCK);
+        self.segment_bytes = bytes.clamp(BLOCK, SHARED_BYTES_MAX).next_multiple_of(BLOCK);
         self.own_segment_bytes = Self::OWN_SEGMENT_BYTES.min(self.segment_bytes / 4);
         self
     }

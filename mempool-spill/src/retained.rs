@@ -46,6 +46,13 @@ pub(crate) const MANIFEST_NEW: &str = "manifest-new";
 /// The longest label.
 pub(crate) const LABEL_BYTES_MAX: usize = 255;
 
+/// No segment that frames share is larger: a bound on what its places may take in memory, whatever a manifest says.
+pub(crate) const SHARED_BYTES_MAX: u64 = 64 << 30;
+/// Numbers and sizes are smaller, so that those which come next, and sums of them, are numbers still.
+const NUMBER_MAX: u64 = 1 << 48;
+/// All segments together.
+const BYTES_MAX: u64 = 1 << 60;
+
 const MAGIC: [u8; 8] = *b"MEMKEPT\0";
 const VERSION: u32 = 1;
 const HEADER: usize = 64;
@@ -144,10 +151,17 @@ impl Kept {
             found: error.valid_up_to() as u64,
         })?;
         let mut seen = BTreeSet::new();
+        let mut sum = 0_u64;
         let segments = segments.chunks_exact(SEGMENT).map(|bytes| {
             let [segment, file, bytes, shared] = words(bytes);
-            match (shared, seen.insert((0, segment)) && seen.insert((1, file))) {
-                (0 | 1, true) => Ok(RetainedSegment { segment, file, bytes, shared: shared == 1 }),
+            let bound = if shared == 1 { SHARED_BYTES_MAX } else { NUMBER_MAX };
+            let small = segment <= NUMBER_MAX && file <= NUMBER_MAX && bytes <= bound;
+            sum = sum.saturating_add(bytes);
+            let new = seen.insert((0, segment)) && seen.insert((1, file));
+            match shared {
+                0 | 1 if small && new && sum <= BYTES_MAX => {
+                    Ok(RetainedSegment { segment, file, bytes, shared: shared == 1 })
+                }
                 _ => Err(FrameDamage::Field { field: "segment", found: segment }),
             }
         });

@@ -313,13 +313,14 @@ impl SpillStorage {
         let Some(slot) = state.segments.get_mut(&handle.segment) else { return };
         let shared = slot.places.as_mut();
         let freed = shared.map(|places| places.free(handle.offset, handle.bytes));
-        let counted = freed == Some(true) && slot.keeping.is_ours();
+        let ours = slot.keeping.is_ours();
         slot.keeping.freed = freed.is_none();
-        if counted {
+        if freed == Some(true) && ours {
             state.shared_live_bytes -= handle.bytes;
             state.freed_bytes += handle.bytes;
         }
-        let freed = freed.unwrap_or(true);
+        // A frame behind the end of a file that was cut short has no place to give back.
+        let freed = freed.unwrap_or(true) || !ours;
         debug_assert!(freed || mutant!("double_free_of_place"), "{handle:?} is freed once");
         let filling = state.filling == Some(handle.segment);
         let gone = if filling { None } else { state.remove_if_empty(handle.segment) };

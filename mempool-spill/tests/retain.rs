@@ -6,6 +6,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use mempool_codec::{Bincode, Encoded, Reference, ResidentBytes, Rkyv};
 use mempool_core::{
@@ -19,7 +21,7 @@ use rkyv::with::Map;
 
 #[allow(clippy::duplicate_mod, reason = "each test is a crate")]
 mod workloads;
-use workloads::{LIMIT, SEGMENT, Scratch, bytes, names, options};
+use workloads::{LIMIT, Random, SEGMENT, Scratch, bytes, names, options};
 
 fn pool_of<C: Send + Sync + 'static>(store: SpillStorage, codec: C) -> Pool<C> {
     PoolOptions::new().memory_limit(LIMIT).store(store).restore(codec).unwrap()
@@ -510,7 +512,7 @@ fn two_threads_restore_and_one_has_it() {
     let scratch = Scratch::new("retain-race");
     fill(&scratch.0);
     for _ in 0..20 {
-        let barrier = std::sync::Barrier::new(4);
+        let barrier = Barrier::new(4);
         let results: Vec<_> = std::thread::scope(|scope| {
             let open = || {
                 barrier.wait();
@@ -629,4 +631,91 @@ fn the_disk_limit_counts_what_is_retained() {
     let Error::Store(error) = error.error else { panic!("{error}") };
     assert_eq!(error.kind, StoreErrorKind::Full);
     assert_eq!(read(&pool, "huge"), bytes(99, 3 * LIMIT as usize));
+}
+
+#[test]
+fn values_are_retained_while_others_work() {
+    let scratch = Scratch::new("retain-busy");
+    let pool = workloads::pool(options(&scratch.0).open().unwrap());
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for thread in 0..3 {
+            let (pool, done) = (&pool, &done);
+            scope.spawn(move || {
+                let mut random = Random::new(thread);
+                while !done.load(Ordering::Relaxed) {
+                    let name = format!("{thread}/{}", random.below(12));
+                    let value = bytes(random.next(), random.below(9000) as usize + 8);
+                    // Two threads and their victims may fill the limit for a moment.
+                    let set = pool.set_with(value, SetOptions::new().name(&*name));
+                    match (set, random.below(4)) {
+                        (Ok(one), 0) => drop(pool.move_to_disk(&one)),
+                        (Ok(one), 1) => pool.delete(&one).unwrap(),
+                        (Ok(_), 2) => drop(pool.unname(&name).unwrap()),
+                        _ => {}
+                    }
+                }
+            });
+        }
+        let retained = (0..20).map(|_| pool.retain()).collect::<Vec<_>>();
+        done.store(true, Ordering::Relaxed);
+        retained.into_iter().for_each(|one| one.unwrap());
+    });
+    let mut named: Vec<_> = pool
+        .names()
+        .into_iter()
+        .filter(|info| info.value.is_some())
+        .map(|info| info.name)
+        .collect();
+    named.sort();
+    pool.close_retaining().unwrap();
+    let pool = restored(&scratch.0);
+    assert_eq!(pool.names().into_iter().map(|info| info.name).collect::<Vec<_>>(), named);
+    assert!(named.iter().all(|name| workloads::is_whole(&read(&pool, name))));
+    pool.forget_retained().unwrap();
+    pool.close().unwrap();
+    assert_eq!(scratch.names(), Vec::<String>::new());
+}
+
+#[test]
+fn a_close_beside_a_retain_leaves_all_or_nothing() {
+    let scratch = Scratch::in_memory("retain-close");
+    let mut won = [0; 2];
+    for round in 0..100 {
+        let pool = workloads::pool(options(&scratch.0).open().unwrap());
+        (0..10).for_each(|n| name_it(&pool, &format!("{n}"), bytes(n, 3000)));
+        let barrier = Barrier::new(2);
+        let retained = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                barrier.wait();
+                for _ in 0..round * 2000 {
+                    std::hint::spin_loop();
+                }
+                pool.close().unwrap();
+            });
+            barrier.wait();
+            pool.retain()
+        });
+        drop(pool);
+        match retained {
+            Ok(()) => {
+                let pool = restored(&scratch.0);
+                assert!((0..10).all(|n| read(&pool, &format!("{n}")) == bytes(n, 3000)));
+                pool.forget_retained().unwrap();
+                pool.close().unwrap();
+                won[0] += 1;
+            }
+            Err(error) => {
+                let closed = match &error {
+                    Error::Closed => true,
+                    Error::Store(error) => error.kind == StoreErrorKind::Closed,
+                    _ => false,
+                };
+                assert!(closed, "{error}");
+                won[1] += 1;
+            }
+        }
+        assert_eq!(scratch.names(), Vec::<String>::new(), "round {round}");
+    }
+    println!("{} retained, {} closed before", won[0], won[1]);
 }

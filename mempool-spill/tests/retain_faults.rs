@@ -262,6 +262,19 @@ fn a_manifest_whose_places_cannot_be_is_refused() {
     manifest.values[1].frame = manifest.values[0].frame;
     fs::write(&path, [&whole[..own], &manifest.encode(xxh3)].concat()).unwrap();
     assert!(pool_of(options(&scratch.0).restore().unwrap()).is_err());
+    // Numbers of segments that leave no room for others, sizes that would take memory.
+    for (field, number) in [(0, u64::MAX), (8, u64::MAX), (16, u64::MAX), (16, 1 << 40), (24, 2)] {
+        let mut bent = whole.clone();
+        let shared = retained.segments.iter().position(|segment| segment.shared).unwrap();
+        let at = 64 + retained.label.len() + 32 * shared + field;
+        bent[at..at + 8].copy_from_slice(&number.to_le_bytes());
+        bent[56..64].fill(0);
+        let sum = xxh3(&bent[..own]);
+        bent[56..64].copy_from_slice(&sum.to_le_bytes());
+        fs::write(&path, &bent).unwrap();
+        let error = options(&scratch.0).restore().unwrap_err();
+        assert!(matches!(error, SpillError::Damaged { .. }), "{field} {number}: {error}");
+    }
     fs::write(&path, &whole).unwrap();
     assert!(is_whole(&restored(&scratch.0), 0));
 }
@@ -345,6 +358,14 @@ fn what_a_failed_sync_leaves_in_doubt_is_written_anew() {
     let failed: PathBuf = error.to_string().split(' ').nth(2).unwrap().trim_end_matches(':').into();
     assert!(failed.is_file());
     disk.heal();
+    // What the failure has lost is found, and is not retained.
+    let file = fs::File::options().read(true).write(true).open(&failed).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, 150).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], 150).unwrap();
+    let error = pool.retain().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Damage, "{error}");
+    file.write_all_at(&byte, 150).unwrap();
     pool.close_retaining().unwrap();
     // A file that could not be synced is never relied on, though the next sync of it would have answered that all is well.
     assert!(!failed.exists());

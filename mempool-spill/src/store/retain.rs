@@ -82,6 +82,16 @@ struct Published {
     _bytes: FileBytes,
 }
 
+/// The segments of a manifest that is to be.
+#[derive(Default)]
+struct Listed {
+    kept: Kept,
+    /// Those that this store has written.
+    to_sync: Vec<(u64, Arc<Segment>)>,
+    /// How each stood before, for when it comes to nothing.
+    before: Vec<(u64, Standing)>,
+}
+
 /// How far a manifest came.
 enum Failed {
     /// The one before stands.
@@ -142,10 +152,10 @@ impl SpillStorage {
                 return Ok(());
             }
         };
-        let shared = if kept.shared { kept.bytes } else { NOT_SHARED };
+        let shared = if kept.shared { file.len } else { NOT_SHARED };
         let segment = Arc::new(Segment::new(file, &self.files, shared));
         let places = kept.shared.then(|| {
-            let mut places = Places::new(kept.bytes);
+            let mut places = Places::new(shared);
             places.retire();
             places
         });
@@ -206,16 +216,17 @@ impl SpillStorage {
         if manifests.restored.is_some() {
             return Err(SpillError::NotRestored { path: self.session_path().to_path_buf() });
         }
-        let (segments, before) = self.list(frames)?;
-        match self.publish(manifest, frames, &segments) {
+        let listed = self.list(frames)?;
+        match self.publish(manifest, frames, &listed) {
             Ok(published) => {
                 manifests.published = Some(published);
-                let listed: BTreeSet<u64> = segments.keys().copied().collect();
-                self.unlist(|number| !listed.contains(&number));
+                let numbers: BTreeSet<u64> =
+                    listed.before.iter().map(|(number, _)| *number).collect();
+                self.unlist(|number| !numbers.contains(&number));
                 Ok(())
             }
             Err(Failed::Before(error)) => {
-                self.lock().take_back(&before);
+                self.lock().take_back(&listed.before);
                 Err(error)
             }
             Err(Failed::After(error, published)) => {
@@ -229,26 +240,33 @@ impl SpillStorage {
         }
     }
 
-    /// Lists the segments of `frames`; they change no more. What they were before, for when it comes to nothing.
-    #[expect(clippy::type_complexity, reason = "two lists of one step")]
-    fn list(
-        &self,
-        frames: &[Handle],
-    ) -> Result<(BTreeMap<u64, Arc<Segment>>, Vec<(u64, Standing)>), SpillError> {
+    /// Lists the segments of `frames`; they change no more.
+    fn list(&self, frames: &[Handle]) -> Result<Listed, SpillError> {
         let numbers: BTreeSet<u64> = frames.iter().map(|handle| handle.segment).collect();
         let mut state = self.lock();
         if state.closed {
             return Err(self.files.closed());
         }
-        let mut segments = BTreeMap::new();
+        let mut listed = Listed::default();
+        listed.kept.label.clone_from(&self.options.label);
         for &number in &numbers {
             let slot = state.segments.get(&number);
             let slot = slot.ok_or_else(|| self.no_segment(&state, number))?;
-            segments.insert(number, Arc::clone(&slot.segment));
+            let file = slot.segment.file();
+            let of_name = file.name.strip_prefix("seg-").and_then(|name| name.parse().ok());
+            listed.kept.segments.push(RetainedSegment {
+                segment: number,
+                file: of_name.unwrap_or_default(),
+                bytes: slot.keeping.restored.unwrap_or(file.len),
+                shared: slot.places.is_some(),
+            });
+            if slot.keeping.restored.is_none() {
+                listed.to_sync.push((number, Arc::clone(&slot.segment)));
+            }
         }
-        let before = numbers.iter().map(|&number| (number, state.stand(number, Standing::Listed)));
-        let before = before.collect();
-        Ok((segments, before))
+        let stand = |&number: &u64| (number, state.stand(number, Standing::Listed));
+        listed.before = numbers.iter().map(stand).collect();
+        Ok(listed)
     }
 
     /// Takes the segments that `goes` says yes to from the list; they go with their last frame.
@@ -279,15 +297,14 @@ impl SpillStorage {
         &self,
         manifest: &[u8],
         frames: &[Handle],
-        segments: &BTreeMap<u64, Arc<Segment>>,
+        listed: &Listed,
     ) -> Result<Published, Failed> {
         let written = || {
-            for (&number, segment) in segments {
-                self.make_durable(number, segment)?;
+            for (number, segment) in &listed.to_sync {
+                self.make_durable(*number, segment)?;
             }
-            let kept = self.kept(segments);
-            let bytes = self.write_manifest(&kept.encode(manifest))?;
-            Ok(Published { kept, frames: frames.to_vec(), _bytes: bytes })
+            let bytes = self.write_manifest(&listed.kept.encode(manifest))?;
+            Ok(Published { kept: listed.kept.clone(), frames: frames.to_vec(), _bytes: bytes })
         };
         let published = written().inspect_err(|_| self.remove_new()).map_err(Failed::Before)?;
         let session = self.files.session();
@@ -308,35 +325,15 @@ impl SpillStorage {
     }
 
     fn make_durable(&self, number: u64, segment: &Segment) -> Result<(), SpillError> {
-        let restored = |state: &State| {
-            state.segments.get(&number).is_some_and(|slot| slot.keeping.restored.is_some())
-        };
-        if restored(&self.lock()) {
-            return Ok(());
-        }
         let file = segment.file();
         self.disk().sync(&file.file).map_err(|e| {
+            // Nothing more is written to it either.
+            segment.condemn();
             if let Some(slot) = self.lock().segments.get_mut(&number) {
                 slot.keeping.doubtful = true;
             }
             SpillError::io("sync", &file.path, e)
         })
-    }
-
-    fn kept(&self, segments: &BTreeMap<u64, Arc<Segment>>) -> Kept {
-        let state = self.lock();
-        let segments = segments.iter().filter_map(|(number, segment)| {
-            let slot = state.segments.get(number)?;
-            let file = segment.file();
-            let of_name = file.name.strip_prefix("seg-").and_then(|name| name.parse().ok());
-            Some(RetainedSegment {
-                segment: *number,
-                file: of_name.unwrap_or_default(),
-                bytes: slot.keeping.restored.unwrap_or(file.len),
-                shared: slot.places.is_some(),
-            })
-        });
-        Kept { label: self.options.label.clone(), segments: segments.collect() }
     }
 
     /// Writes the manifest under its other name, and makes that and every name on the way to it durable.
