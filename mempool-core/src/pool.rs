@@ -35,8 +35,8 @@ use crate::word::{Eviction, State, Word};
 /// # Which calls may block
 /// `set`, `try_set`, `set_with`, `reserve`, `builder` and `set_memory_limit` may write victims to disk, and all but
 /// `try_set` and `try_reserve` may wait for pins. `get` and `get_owned` of a value in memory do neither; of a
-/// spilled one they read from disk. `move_to_disk`, `copy_to_disk`, `save_to_disk`, `get_file` and `close` do disk I/O.
-/// `delete`, `stats`, `is_in_memory`, `is_on_disk` and every drop do none. From async code run what may block on the
+/// spilled one they read from disk. `move_to_disk`, `copy_to_disk`, `save_to_disk`, `get_file`, `retain`, `forget_retained`
+/// and every `close` do disk I/O. `delete`, `stats`, `is_in_memory`, `is_on_disk`, what is about names and every drop do none. From async code run what may block on the
 /// runtime's blocking threads; [`PinnedOwned`] is `'static` and `Send`, so a guard may cross an await.
 ///
 /// # Forks
@@ -120,7 +120,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
     ///
     /// # Errors
     /// As [`set`](Self::set). A rejected value's destructor is dropped, not called. A discardable value larger than the
-    /// limit is [`Error::TooLarge`].
+    /// limit is [`Error::TooLarge`]; a name that is too long is [`Error::NameTooLong`].
     pub fn set_with<T>(&self, value: T, options: SetOptions) -> Result<DRef<T>, Rejected<T>>
     where
         C: Codec<T>,

@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use mempool_core::testing::{FaultyStore, Switch};
-use mempool_core::{Blob, Buffer, DRef, Error, MemoryStore, Pool, PoolOptions, SetOptions, Wait};
+use mempool_core::{
+    Blob, Buffer, DRef, Error, MemoryStore, Pool, PoolOptions, SetOptions, StoreErrorKind, Wait,
+};
 use shuttle::thread;
 
 const VALUE: usize = 64;
@@ -242,6 +244,38 @@ fn a_close_beside_a_set_and_a_get() {
             }),
         ]);
         drop(one);
+        assert_empty(&pool);
+    });
+}
+
+/// A name is found, given to another value and retained at once; what had it ends with its last reader.
+#[test]
+fn a_name_beside_its_change_a_retain_and_an_eviction() {
+    check(|| {
+        let pool = pool();
+        pool.set_name("x", &set(&pool, 1)).unwrap();
+        let (a, b, c) = (pool.clone(), pool.clone(), pool.clone());
+        together(vec![
+            Box::new(move || {
+                // Writes and claims what is named; this store then keeps nothing.
+                let Err(Error::Store(error)) = a.retain() else { panic!("it keeps nothing") };
+                assert_eq!(error.kind, StoreErrorKind::Unsupported);
+            }),
+            Box::new(move || {
+                let two = set(&b, 2);
+                let before = b.set_name("x", &two).unwrap().unwrap();
+                is(&b, &before.typed().unwrap(), 1);
+                is(&b, &two, 2);
+            }),
+            Box::new(move || {
+                let found = c.named::<Vec<u8>>("x").unwrap();
+                let view = c.get(&found).unwrap();
+                assert!(view[..] == value(1)[..] || view[..] == value(2)[..]);
+                drop(view);
+                drop(set(&c, 3));
+            }),
+        ]);
+        is(&pool, &pool.unname("x").unwrap().typed().unwrap(), 2);
         assert_empty(&pool);
     });
 }
