@@ -3,15 +3,16 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier, Mutex};
 
 use mempool_codec::{Bincode, Encoded, Reference, ResidentBytes, Rkyv};
 use mempool_core::{
-    Blob, DRef, Error, ErrorKind, Place, Pool, PoolOptions, SetOptions, StoreErrorKind,
+    Blob, Codec, DRef, Error, ErrorKind, Format, Place, Pool, PoolOptions, Rejected, Room,
+    SetOptions, Sink, Source, StoreErrorKind, Trust,
 };
 use mempool_spill::{
     ReadMode, SpillError, SpillOptions, SpillStorage, Verify, read_retained, remove_retained,
@@ -718,4 +719,128 @@ fn a_close_beside_a_retain_leaves_all_or_nothing() {
         assert_eq!(scratch.names(), Vec::<String>::new(), "round {round}");
     }
     println!("{} retained, {} closed before", won[0], won[1]);
+}
+
+#[test]
+fn a_pool_that_retains_often_takes_bounded_space() {
+    let scratch = Scratch::in_memory("retain-often");
+    let pool = workloads::pool(options(&scratch.0).open().unwrap());
+    let mut most = 0;
+    for round in 0..100 {
+        name_it(&pool, &format!("{}", round % 40), bytes(round, 500));
+        pool.retain().unwrap();
+        pool.quiesce();
+        most = most.max(pool.stats().store.disk_bytes);
+    }
+    // Each has begun a segment; what is sparse was moved together.
+    assert!(most <= 4 * SEGMENT, "{most}");
+    drop(pool);
+    let pool = restored(&scratch.0);
+    for round in 60..100 {
+        assert_eq!(read(&pool, &format!("{}", round % 40)), bytes(round, 500));
+    }
+}
+
+/// `Blob`, which notes what it is to believe.
+struct Watching(Arc<Mutex<Vec<Trust>>>);
+
+impl Codec<Vec<u8>> for Watching {
+    type Resident = <Blob as Codec<Vec<u8>>>::Resident;
+    type View = [u8];
+
+    fn format(&self) -> Format {
+        Blob.format()
+    }
+
+    fn size_hint(&self, value: &Vec<u8>) -> Result<u64, Error> {
+        Blob.size_hint(value)
+    }
+
+    fn admit(&self, value: Vec<u8>, room: &mut Room) -> Result<Self::Resident, Rejected<Vec<u8>>> {
+        Blob.admit(value, room)
+    }
+
+    fn view<'a>(&self, resident: &'a Self::Resident) -> &'a [u8] {
+        Blob.view(resident)
+    }
+
+    fn mmwrite(&self, resident: &Self::Resident, sink: &mut Sink<'_>) -> Result<(), Error> {
+        Blob.mmwrite(resident, sink)
+    }
+
+    fn mmwrite_value(&self, value: &Vec<u8>, sink: &mut Sink<'_>) -> Result<(), Error> {
+        Blob.mmwrite_value(value, sink)
+    }
+
+    fn mmread(&self, source: &mut Source<'_>, room: &mut Room) -> Result<Self::Resident, Error> {
+        self.0.lock().unwrap().push(source.trust());
+        Blob.mmread(source, room)
+    }
+
+    fn maps(&self) -> bool {
+        Codec::<Vec<u8>>::maps(&Blob)
+    }
+}
+
+#[test]
+fn what_is_restored_is_checked_once_and_believed_from_then_on() {
+    let scratch = Scratch::new("retain-trust");
+    fill(&scratch.0);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let pool = pool_of(options(&scratch.0).restore().unwrap(), Watching(Arc::clone(&seen)));
+    let one = pool.named::<Vec<u8>>("value 3").unwrap();
+    for _ in 0..3 {
+        assert_eq!(pool.get(&one).unwrap()[..], bytes(3, 1600)[..]);
+        drop(pool.move_to_disk(&one).unwrap());
+    }
+    assert_eq!(*seen.lock().unwrap(), [Trust::Saved, Trust::Own, Trust::Own]);
+}
+
+#[test]
+fn damage_of_a_value_without_a_name_says_who_refers_to_it() {
+    let scratch = Scratch::new("retain-nested");
+    in_another_process(&scratch.0);
+    let store = options(&scratch.0).label("typed").restore().unwrap();
+    let retained = read_retained(store.session_path()).unwrap();
+    let known = retained.manifest.known_as();
+    // A part that the tree alone refers to, by one of those below it.
+    let (at, _) = retained
+        .manifest
+        .values
+        .iter()
+        .enumerate()
+        .find(|(at, value)| known[*at] == Some("tree") && value.references.is_empty())
+        .unwrap();
+    let handle = retained.manifest.values[at].frame.unwrap();
+    let segment = retained.segments.iter().find(|one| one.segment == handle.segment).unwrap();
+    let path = retained.path.join(segment.file_name());
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.write_all_at(b"other bytes", handle.offset + handle.bytes - 11).unwrap();
+    let pool = pool_of(store, Rkyv::new());
+    pool.register::<Vec<Row>>();
+    let tree = pool.named::<Tree>("tree").unwrap();
+    let root = pool.get(&tree).unwrap();
+    let (mut whole, mut damaged) = (0, 0);
+    for side in root.below.iter() {
+        let side = root.reference::<Tree>(side.index()).unwrap();
+        let view = pool.get(&side).unwrap();
+        for part in view.parts.iter() {
+            let part = view.reference::<Vec<Row>>(part.index()).unwrap();
+            match pool.get(&part) {
+                Ok(rows) => whole += rows.len() / 40,
+                Err(error) => {
+                    let Error::Retained { name, .. } = &error else { panic!("{error}") };
+                    assert_eq!(name, "tree");
+                    let SpillError::Damaged { path: found, offset, .. } = spill_error(&error)
+                    else {
+                        panic!("{error}")
+                    };
+                    assert_eq!((found, *offset), (&path, handle.offset));
+                    damaged += 1;
+                }
+            }
+        }
+    }
+    // Twelve parts on each side, four of them on both.
+    assert!((damaged == 1 || damaged == 2) && whole + damaged == 24, "{whole}, {damaged}");
 }
