@@ -37,6 +37,35 @@ pub enum SpillError {
         /// The limit.
         limit_bytes: u64,
     },
+    /// The disk limit of all directories together is reached.
+    #[error(
+        "the disk limit of all directories is reached: {asked_bytes} bytes asked for, {used_bytes} of {limit_bytes} in use"
+    )]
+    TotalLimit {
+        /// What was asked for.
+        asked_bytes: u64,
+        /// What is in use.
+        used_bytes: u64,
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// None of several directories takes what is to be written.
+    #[error("no directory takes it: {first}{}", and_others(others))]
+    NoDirectory {
+        /// What the first one said that was asked.
+        #[source]
+        first: Box<SpillError>,
+        /// What the others said.
+        others: Vec<SpillError>,
+    },
+    /// One directory was given twice, perhaps by two names.
+    #[error("{} is the same directory as {}", path.display(), first.display())]
+    SameDirectory {
+        /// The directory as it was named again.
+        path: PathBuf,
+        /// As it was named first.
+        first: PathBuf,
+    },
     /// The file system would have less free than is to be left to others.
     #[error(
         "{} would leave less than the reserve of {reserve_bytes} bytes: {asked_bytes} bytes asked for, {free_bytes} free",
@@ -140,6 +169,9 @@ pub enum SpillError {
         /// The bound.
         limit: usize,
     },
+    /// What is retained lies in one directory, and the store has several.
+    #[error("a store of several directories cannot retain values; give it one")]
+    SeveralDirectories,
     /// The session is closed, or belongs to the process that this one was forked from.
     #[error("the session {} is closed", path.display())]
     Closed {
@@ -165,17 +197,41 @@ impl SpillError {
     pub(crate) fn kind(&self) -> StoreErrorKind {
         match self {
             Self::Io { source, .. } => io_kind(source),
-            Self::Limit { .. } | Self::Reserve { .. } => StoreErrorKind::Full,
-            Self::Damaged { .. } | Self::Truncated { .. } => StoreErrorKind::Damaged,
-            Self::NotRegular { .. } | Self::InsideSession { .. } | Self::Foreign { .. } => {
-                StoreErrorKind::Io
+            Self::Limit { .. } | Self::TotalLimit { .. } | Self::Reserve { .. } => {
+                StoreErrorKind::Full
             }
-            Self::Ambiguous { .. } | Self::InUse { .. } => StoreErrorKind::Io,
+            // Room in one of them is enough.
+            Self::NoDirectory { first, others } => {
+                let full = others.iter().find(|error| error.kind() == StoreErrorKind::Full);
+                full.unwrap_or(first).kind()
+            }
+            Self::Damaged { .. } | Self::Truncated { .. } => StoreErrorKind::Damaged,
+            Self::NotRegular { .. }
+            | Self::InsideSession { .. }
+            | Self::Foreign { .. }
+            | Self::SameDirectory { .. }
+            | Self::Ambiguous { .. }
+            | Self::InUse { .. } => StoreErrorKind::Io,
             Self::NoSegment { .. } | Self::NothingRetained { .. } => StoreErrorKind::Missing,
-            Self::NotRestored { .. } | Self::LabelTooLong { .. } => StoreErrorKind::Unsupported,
+            Self::NotRestored { .. } | Self::LabelTooLong { .. } | Self::SeveralDirectories => {
+                StoreErrorKind::Unsupported
+            }
             Self::Closed { .. } => StoreErrorKind::Closed,
         }
     }
+
+    /// Whether it is the session in `session` that cannot take a frame, now: another one may.
+    pub(crate) fn is_refusal_of(&self, session: &Path) -> bool {
+        match self {
+            Self::Io { path, .. } => path.starts_with(session),
+            Self::Limit { .. } | Self::TotalLimit { .. } | Self::Reserve { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+fn and_others(others: &[SpillError]) -> String {
+    others.iter().map(|error| format!("; {error}")).collect()
 }
 
 fn at(offset: Option<u64>) -> String {

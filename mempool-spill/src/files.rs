@@ -57,11 +57,10 @@ impl Files {
     pub(crate) fn new(
         session: Session,
         disk: Arc<dyn Disk>,
-        disk_limit: Option<u64>,
+        quota: Arc<Quota>,
         reserve_bytes: u64,
         idle_bytes_min: u64,
     ) -> Arc<Self> {
-        let quota = Quota::new(session.path().to_path_buf(), disk_limit);
         Arc::new(Self {
             session,
             disk,
@@ -89,6 +88,14 @@ impl Files {
 
     pub(crate) fn mapped(&self) -> &Arc<Mapped> {
         &self.mapped
+    }
+
+    /// What may be taken by the limit, and by what the file system has free now.
+    pub(crate) fn room_bytes(&self) -> Result<u64, SpillError> {
+        let free_bytes = self.disk.free_bytes(self.session.dir());
+        let free_bytes = free_bytes
+            .map_err(|e| SpillError::io("ask for free space in", self.session.path(), e))?;
+        Ok(self.quota.limit_bytes().map_or(free_bytes, |limit| limit.min(free_bytes)))
     }
 
     /// The bytes of frames that were written and not freed.

@@ -78,6 +78,7 @@ macro_rules! mutant {
 }
 
 mod checksum;
+mod directory;
 mod disk;
 mod error;
 #[cfg(feature = "testing")]
@@ -86,6 +87,7 @@ mod files;
 mod machine;
 mod map;
 mod options;
+mod placement;
 mod places;
 mod quota;
 mod reserve;
@@ -95,11 +97,15 @@ mod saved;
 mod segment;
 mod session;
 mod sigbus;
-mod store;
+mod standing;
+mod storage;
 mod survey;
 mod views;
+mod volume;
+mod warning;
 mod writer;
 
+pub use directory::{Directory, DirectoryState, DirectoryUsage};
 pub use disk::{Disk, RealDisk};
 pub use error::SpillError;
 #[cfg(feature = "testing")]
@@ -107,8 +113,10 @@ pub use faulty::{DiskCall, DiskFault, FaultyDisk};
 pub use machine::{Machine, MachineError, MachineMemory};
 pub use map::map_file;
 pub use options::{ReadMode, SpillOptions, Verify};
+pub use placement::Placement;
 pub use retained::{Retained, RetainedSegment, read_retained};
 pub use session::{Swept, remove_retained, sweep_directory};
 pub use sigbus::name_files_on_sigbus;
-pub use store::SpillStorage;
+pub use storage::{Directories, SpillStorage};
 pub use survey::{SessionReport, SessionState, survey};
+pub use warning::Warning;

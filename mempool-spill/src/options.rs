@@ -1,13 +1,13 @@
 //! `SpillOptions`: how a store is opened.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::directory::Directory;
 use crate::disk::{Disk, RealDisk};
 use crate::error::SpillError;
+use crate::placement::Placement;
 use crate::retained::{LABEL_BYTES_MAX, SHARED_BYTES_MAX};
-use crate::session::Session;
-use crate::store::SpillStorage;
+use crate::storage::SpillStorage;
 use crate::views::BLOCK;
 
 /// How much of a frame of our own is checked when it is opened.
@@ -37,7 +37,9 @@ pub enum ReadMode {
 /// The settings of a store.
 #[derive(Clone)]
 pub struct SpillOptions {
-    pub(crate) directory: PathBuf,
+    /// At least one.
+    pub(crate) directories: Vec<Directory>,
+    pub(crate) placement: Placement,
     pub(crate) disk_limit: Option<u64>,
     pub(crate) reserve_bytes: u64,
     pub(crate) segment_bytes: u64,
@@ -48,7 +50,7 @@ pub struct SpillOptions {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) label: String,
     /// The retained session to be restored, by the name of its directory.
-    session: Option<String>,
+    pub(crate) session: Option<String>,
 }
 
 impl SpillOptions {
@@ -57,13 +59,15 @@ impl SpillOptions {
     /// Frames of this size and more have a segment of their own: 4 MiB.
     pub const OWN_SEGMENT_BYTES: u64 = 4 << 20;
 
-    /// A store in a session of its own under `directory`, which must exist.
+    /// A store in a session of its own under `directory`, which must exist: a path, or a [`Directory`] with limits of
+    /// its own.
     ///
-    /// On a tmpfs the "disk" is memory; choose a directory on a real one.
+    /// On a tmpfs the "disk" is memory; choose a directory on a real one. [`SpillStorage::warnings`] tells.
     #[must_use]
-    pub fn new(directory: impl AsRef<Path>) -> Self {
+    pub fn new(directory: impl Into<Directory>) -> Self {
         Self {
-            directory: directory.as_ref().to_path_buf(),
+            directories: vec![directory.into()],
+            placement: Placement::default(),
             disk_limit: None,
             reserve_bytes: 0,
             segment_bytes: Self::SEGMENT_BYTES,
@@ -76,14 +80,45 @@ impl SpillOptions {
         }
     }
 
-    /// The most bytes that the session's files may take, reserved ones included.
+    /// One directory more, with a session of its own: on another disk, as a rule. [`Placement`] says which is filled.
+    ///
+    /// ```
+    /// use mempool_spill::{Directory, SpillOptions};
+    /// # let scratch = std::env::temp_dir().join(format!("mempool-doc-directories-{}", std::process::id()));
+    /// # let (fast, slow) = (scratch.join("fast"), scratch.join("slow"));
+    /// # std::fs::create_dir_all(&fast)?;
+    /// # std::fs::create_dir_all(&slow)?;
+    ///
+    /// let fast = Directory::new(fast).disk_limit(10 << 30);
+    /// let slow = Directory::new(slow).free_space_reserve(1 << 20);
+    /// let store = SpillOptions::new(fast).directory(slow).open()?;
+    /// assert_eq!(store.directories().usage().len(), 2);
+    /// # drop(store);
+    /// # std::fs::remove_dir_all(&scratch)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn directory(mut self, directory: impl Into<Directory>) -> Self {
+        self.directories.push(directory.into());
+        self
+    }
+
+    /// Which of several directories a frame goes to; [`Placement::InOrder`] unless it is set.
+    #[must_use]
+    pub fn placement(mut self, placement: Placement) -> Self {
+        self.placement = placement;
+        self
+    }
+
+    /// The most bytes that the files of all directories may take together, reserved ones included.
     #[must_use]
     pub fn disk_limit(mut self, bytes: u64) -> Self {
         self.disk_limit = Some(bytes);
         self
     }
 
-    /// What the file system of the session must still have free: no file of the session is made, grown or refilled when
+    /// What the file system of each directory must still have free, unless [its own](Directory::free_space_reserve) is
+    /// set: no file of the session is made, grown or refilled when
     /// less than that would be left, and a value that cannot be written stays where it is.
     ///
     /// Files that are kept for later are removed first. The error is [`SpillError::Reserve`]. Files that
@@ -146,14 +181,12 @@ impl SpillOptions {
     /// [`PoolOptions::restore`](mempool_core::PoolOptions::restore). Its files are in the disk ledger from now on.
     ///
     /// # Errors
-    /// [`SpillError::NothingRetained`]; [`SpillError::InUse`] when another store has it open;
+    /// [`SpillError::NothingRetained`]; [`SpillError::SeveralDirectories`]; [`SpillError::InUse`] when another store has it open;
     /// [`SpillError::Ambiguous`] when there are several; [`SpillError::Damaged`] when its manifest is not whole. What is
     /// retained stays as it is.
     pub fn restore(self) -> Result<SpillStorage, SpillError> {
         self.check_label()?;
-        let session = self.session.as_deref();
-        let (session, swept, kept, file) = Session::restore(&self.directory, &self.label, session)?;
-        SpillStorage::restored(self, session, swept, &kept, &file)
+        SpillStorage::restore(self)
     }
 
     /// As [`restore`](Self::restore), or where nothing is retained as [`open`](Self::open).
@@ -172,21 +205,23 @@ impl SpillOptions {
         if bytes > limit { Err(SpillError::LabelTooLong { bytes, limit }) } else { Ok(()) }
     }
 
-    /// Sweeps what dead processes left under the directory, and makes a session.
+    /// Sweeps what dead processes left under each directory, and makes a session in each.
     ///
     /// # Errors
-    /// When the directory is not there or cannot be written; [`SpillError::LabelTooLong`].
+    /// When a directory is not there or cannot be written, be it one of several: a disk that is not mounted is found
+    /// here, and not when the others are full. [`SpillError::SameDirectory`] where one is given twice.
+    /// [`SpillError::LabelTooLong`].
     pub fn open(self) -> Result<SpillStorage, SpillError> {
         self.check_label()?;
-        let (session, swept) = Session::open(&self.directory)?;
-        Ok(SpillStorage::new(self, session, swept))
+        SpillStorage::open(self)
     }
 }
 
 impl std::fmt::Debug for SpillOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SpillOptions")
-            .field("directory", &self.directory)
+            .field("directories", &self.directories)
+            .field("placement", &self.placement)
             .field("disk_limit", &self.disk_limit)
             .field("reserve_bytes", &self.reserve_bytes)
             .field("segment_bytes", &self.segment_bytes)

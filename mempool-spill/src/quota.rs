@@ -1,4 +1,4 @@
-//! The disk ledger: real file bytes against the disk limit.
+//! The disk ledger: real file bytes against the limit of their directory, and against that of all directories.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,16 @@ pub(crate) struct Quota {
     path: PathBuf,
     limit_bytes: Option<u64>,
     state: Mutex<Used>,
+    /// What a store of several directories counts for all of them.
+    total: Option<Arc<Total>>,
     maker: Maker,
+}
+
+/// The bytes of all files of a store that has several sessions.
+#[derive(Debug)]
+pub(crate) struct Total {
+    limit_bytes: Option<u64>,
+    state: Mutex<Used>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,8 +40,12 @@ pub(crate) struct FileBytes {
 }
 
 impl Quota {
-    pub(crate) fn new(path: PathBuf, limit_bytes: Option<u64>) -> Arc<Self> {
-        Arc::new(Self { path, limit_bytes, state: Mutex::default(), maker: Maker::here() })
+    pub(crate) fn new(
+        path: PathBuf,
+        limit_bytes: Option<u64>,
+        total: Option<Arc<Total>>,
+    ) -> Arc<Self> {
+        Arc::new(Self { path, limit_bytes, state: Mutex::default(), total, maker: Maker::here() })
     }
 
     pub(crate) fn limit_bytes(&self) -> Option<u64> {
@@ -56,18 +69,62 @@ impl Quota {
             let (path, used_bytes) = (self.path.clone(), used.bytes);
             return Err(SpillError::Limit { path, asked_bytes: bytes, used_bytes, limit_bytes });
         }
-        used.bytes = after;
-        used.peak_bytes = used.peak_bytes.max(after);
+        if let Some(total) = &self.total {
+            total.add(bytes)?;
+        }
+        used.add(bytes);
         Ok(())
     }
 
     fn sub(&self, bytes: u64) {
-        let mut used = self.lock();
-        used.bytes = used.bytes.saturating_sub(bytes);
+        self.lock().sub(bytes);
+        if let Some(total) = &self.total {
+            total.lock().sub(bytes);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Used> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Total {
+    pub(crate) fn new(limit_bytes: Option<u64>) -> Arc<Self> {
+        Arc::new(Self { limit_bytes, state: Mutex::default() })
+    }
+
+    pub(crate) fn limit_bytes(&self) -> Option<u64> {
+        self.limit_bytes
+    }
+
+    pub(crate) fn used(&self) -> Used {
+        *self.lock()
+    }
+
+    fn add(&self, bytes: u64) -> Result<(), SpillError> {
+        let mut used = self.lock();
+        let after = used.bytes.saturating_add(bytes);
+        if let Some(limit_bytes) = self.limit_bytes.filter(|&limit| after > limit) {
+            let used_bytes = used.bytes;
+            return Err(SpillError::TotalLimit { asked_bytes: bytes, used_bytes, limit_bytes });
+        }
+        used.add(bytes);
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Used> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Used {
+    fn add(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.peak_bytes = self.peak_bytes.max(self.bytes);
+    }
+
+    fn sub(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_sub(bytes);
     }
 }
 

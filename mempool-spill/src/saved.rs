@@ -80,7 +80,10 @@ impl Files {
     }
 
     /// The directory of a file of the user's, and its name there.
-    fn parent_of(&self, path: &Path) -> Result<(PathBuf, PathBuf), SpillError> {
+    ///
+    /// # Errors
+    /// Where that lies among the sessions of this one's directory.
+    pub(crate) fn parent_of(&self, path: &Path) -> Result<(PathBuf, PathBuf), SpillError> {
         let invalid = || SpillError::NotRegular { path: path.to_path_buf() };
         let name = path.file_name().map(PathBuf::from).ok_or_else(invalid)?;
         let parent = match path.parent() {

@@ -1,4 +1,5 @@
-//! `SpillStorage`: the store of one session. It sees frames and files, never types.
+//! `Volume`: the part of a store that lies in one directory, with a session, a ledger and locks of its own. It sees
+//! frames and files, never types.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -24,6 +25,7 @@ use crate::error::SpillError;
 use crate::files::Files;
 use crate::options::{ReadMode, SpillOptions, Verify};
 use crate::places::{Candidate, Extent, PLACE, Places};
+use crate::quota::{Quota, Total};
 use crate::saved::open_user_frame;
 use crate::segment::{NOT_SHARED, Segment};
 use crate::session::{Session, Swept};
@@ -31,12 +33,13 @@ use crate::views::{BLOCK, OwnView, SharedView};
 use crate::writer::{Batch, Target, write_frame};
 use retain::{Keeping, Manifests, Standing};
 
-/// The store of one session.
+/// What a store has in one directory. A store of one directory is this and no more.
 ///
-/// Closing it, or dropping it, removes the session's directory; views that are held stay good.
+/// Closing it, or dropping it, removes the session's directory; views that are held stay good. No lock is shared with
+/// another volume, but for a ledger that is never held while the disk works: a disk that hangs stops who needs it.
 #[derive(Debug)]
-pub struct SpillStorage {
-    options: SpillOptions,
+pub(crate) struct Volume {
+    options: Arc<SpillOptions>,
     swept: Swept,
     files: Arc<Files>,
     state: Mutex<State>,
@@ -56,7 +59,9 @@ struct State {
     segments: BTreeMap<u64, Slot>,
     /// The shared segment that is being filled.
     filling: Option<u64>,
-    next_segment: u64,
+    last_segment: u64,
+    /// The distance of the numbers of segments: how many volumes the store has.
+    stride: u64,
     /// What shared segments take on the disk, holes left out.
     shared_bytes: u64,
     /// What live frames take of that.
@@ -80,7 +85,7 @@ struct Slot {
 
 /// Places that were taken for small frames; given back unless the frames are published.
 struct Run<'a> {
-    store: &'a SpillStorage,
+    store: &'a Volume,
     segment: Arc<Segment>,
     /// Where the run starts in its segment.
     offset: u64,
@@ -105,22 +110,44 @@ impl Drop for Run<'_> {
     }
 }
 
-impl SpillStorage {
+impl Volume {
     /// What is written at once: many small values cost one call, and what is gathered still lies in the cache.
-    const BATCH_BYTES: u64 = 256 << 10;
+    pub(crate) const BATCH_BYTES: u64 = 256 << 10;
 
-    /// A store in `session`, which nobody else has.
-    pub(crate) fn new(options: SpillOptions, session: Session, swept: Swept) -> Self {
+    /// Sweeps what dead processes left in a directory, and makes a session there. `total` is what all volumes share.
+    ///
+    /// The number of each of its segments leaves `index` when it is divided by `volumes`.
+    pub(crate) fn open(
+        options: &Arc<SpillOptions>,
+        index: usize,
+        total: Option<&Arc<Total>>,
+    ) -> Result<Self, SpillError> {
+        let (session, swept) = Session::open(options.directories[index].path())?;
+        Ok(Self::in_session(options, index, total, session, swept))
+    }
+
+    /// What a store has in the directory of a session, which nobody else has.
+    fn in_session(
+        options: &Arc<SpillOptions>,
+        index: usize,
+        total: Option<&Arc<Total>>,
+        session: Session,
+        swept: Swept,
+    ) -> Self {
+        let directory = &options.directories[index];
         // Room for one file of a shared segment's size and a little more than that.
         let idle_bytes_min = options.segment_bytes.saturating_add(options.segment_bytes / 8);
-        let disk = Arc::clone(&options.disk);
-        let (limit, reserve) = (options.disk_limit, options.reserve_bytes);
-        let files = Files::new(session, disk, limit, reserve, idle_bytes_min);
+        let path = session.path().to_path_buf();
+        let quota = Quota::new(path, directory.limit_of(options), total.cloned());
+        let disk = Arc::clone(directory.disk.as_ref().unwrap_or(&options.disk));
+        let reserve_bytes = directory.reserve_bytes.unwrap_or(options.reserve_bytes);
+        let files = Files::new(session, disk, quota, reserve_bytes, idle_bytes_min);
+        let (last_segment, stride) = (index as u64, options.directories.len() as u64);
         Self {
-            options,
+            options: Arc::clone(options),
             swept,
             files,
-            state: Mutex::default(),
+            state: Mutex::new(State { last_segment, stride, ..State::default() }),
             growing: Mutex::new(()),
             reclaiming: Mutex::new(0),
             batches: Mutex::new(Vec::new()),
@@ -128,16 +155,23 @@ impl SpillStorage {
         }
     }
 
+    /// Ends the session of a store that was not closed.
+    pub(crate) fn leave(&self) -> Result<(), SpillError> {
+        self.end(&BTreeMap::new())
+    }
+
     /// The session's directory.
-    #[must_use]
-    pub fn session_path(&self) -> &Path {
+    pub(crate) fn session_path(&self) -> &Path {
         self.files.session().path()
     }
 
     /// What the sweep at opening found.
-    #[must_use]
-    pub fn swept(&self) -> Swept {
+    pub(crate) fn swept(&self) -> Swept {
         self.swept
+    }
+
+    pub(crate) fn files(&self) -> &Files {
+        &self.files
     }
 
     /// In a forked child nothing may be touched: the session, its files and its locks are the parent's.
@@ -307,6 +341,29 @@ impl SpillStorage {
         self.files.sweep();
     }
 
+    /// Frees a frame, without I/O; `false` in a forked child, whose it is not.
+    pub(crate) fn release(&self, handle: &Handle) -> bool {
+        if self.check_process().is_err() {
+            return false;
+        }
+        let times = if mutant!("double_free_of_place") { 2 } else { 1 };
+        for _ in 0..times {
+            self.files.note_dead(handle.bytes);
+            self.give_back(handle);
+        }
+        true
+    }
+
+    /// Takes the pages that nobody views out of the page tables, without I/O; `false` in a forked child.
+    pub(crate) fn trim_views(&self) -> bool {
+        if self.check_process().is_err() {
+            return false;
+        }
+        let segments: Vec<Arc<Segment>> = self.lock().shared().cloned().collect();
+        segments.iter().for_each(|segment| segment.trim());
+        true
+    }
+
     /// Frees the place of a frame; the segment goes with its last one.
     fn give_back(&self, handle: &Handle) {
         let mut state = self.lock();
@@ -462,11 +519,11 @@ impl State {
         if self.closed {
             return None;
         }
-        self.next_segment += 1;
+        self.last_segment += self.stride;
         self.shared_bytes += places.as_ref().map_or(0, Places::disk_bytes);
         let (segment, keeping) = (Arc::new(segment), Keeping::default());
-        self.segments.insert(self.next_segment, Slot { segment, places, keeping });
-        Some(self.next_segment)
+        self.segments.insert(self.last_segment, Slot { segment, places, keeping });
+        Some(self.last_segment)
     }
 
     fn places(&mut self, number: u64) -> Option<&mut Places> {
@@ -531,7 +588,7 @@ fn verify(frame: &Buffer, path: &Path, offset: u64) -> Result<(), SpillError> {
     })
 }
 
-impl SpillStore for SpillStorage {
+impl SpillStore for Volume {
     fn write(&self, frame: &Frame<'_>) -> Result<Handle, StoreError> {
         self.check_process()?;
         match frame.frame_bytes() {
@@ -604,15 +661,9 @@ impl SpillStore for SpillStorage {
     }
 
     fn free(&self, handle: &Handle) {
-        if self.check_process().is_err() {
-            return;
+        if self.release(handle) {
+            self.files.sweep();
         }
-        let times = if mutant!("double_free_of_place") { 2 } else { 1 };
-        for _ in 0..times {
-            self.files.note_dead(handle.bytes);
-            self.give_back(handle);
-        }
-        self.files.sweep();
     }
 
     fn reclaim(&self, rehome: &mut dyn FnMut(Id, &Handle, &Handle) -> bool) {
@@ -652,13 +703,9 @@ impl SpillStore for SpillStorage {
     }
 
     fn trim(&self) {
-        if self.check_process().is_err() {
-            return;
+        if self.trim_views() {
+            self.files.sweep();
         }
-        let segments: Vec<Arc<Segment>> = self.lock().shared().cloned().collect();
-        segments.iter().for_each(|segment| segment.trim());
-        drop(segments);
-        self.files.sweep();
     }
 
     fn usage(&self) -> StoreUsage {
@@ -691,9 +738,9 @@ impl SpillStore for SpillStorage {
     }
 }
 
-impl Drop for SpillStorage {
+impl Drop for Volume {
     fn drop(&mut self) {
         // Whoever wants to know closes it himself.
-        let _ = self.end(&BTreeMap::new());
+        let _ = self.leave();
     }
 }

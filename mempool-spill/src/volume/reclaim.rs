@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 
 use mempool_core::{Handle, Header, Id, SpillStore};
 
-use super::{Slot, SpillStorage, State};
+use super::{Slot, State, Volume};
 use crate::checksum::xxh3_64;
 use crate::error::SpillError;
 use crate::places::Places;
@@ -21,7 +21,7 @@ const WASTE_SHARE: u64 = 4;
 /// So many live bytes are moved at most before the reclaiming thread does other work.
 const COMPACTED_BYTES_MAX: u64 = 64 << 20;
 
-impl SpillStorage {
+impl Volume {
     /// Removes what nobody holds any more; and when there is too much dead space, makes holes of it, and moves what stands
     /// in the way.
     pub(super) fn give_space_back(&self, rehome: &mut dyn FnMut(Id, &Handle, &Handle) -> bool) {

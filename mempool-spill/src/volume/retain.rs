@@ -19,7 +19,7 @@ use mempool_core::fork::Maker;
 use mempool_core::{FrameDamage, Handle};
 use rustix::fs::{Mode, OFlags};
 
-use super::{Slot, SpillStorage, State};
+use super::{Slot, State, Volume};
 use crate::disk::write_all_at;
 use crate::error::SpillError;
 use crate::options::SpillOptions;
@@ -100,17 +100,17 @@ enum Failed {
     After(SpillError, Box<Published>),
 }
 
-impl SpillStorage {
+impl Volume {
     /// A store of what is retained in `session`, whose lock it has.
     pub(crate) fn restored(
-        options: SpillOptions,
+        options: &Arc<SpillOptions>,
         session: Session,
         swept: Swept,
         kept: &Kept,
         file: &ManifestFile,
     ) -> Result<Self, SpillError> {
         let manifest = file.pool_part()?;
-        let store = Self::new(options, session, swept);
+        let store = Self::in_session(options, 0, None, session, swept);
         // From here on an error leaves the session as it is.
         store.files.number_from(kept.segments.iter().map(|segment| segment.file).max());
         let bytes = store.files.quota().take(file.bytes.next_multiple_of(4096))?;
@@ -162,7 +162,7 @@ impl SpillStorage {
         let (standing, restored) = (Standing::Listed, Some(kept.bytes));
         let keeping = Keeping { standing, restored, ..Keeping::default() };
         let mut state = self.lock();
-        state.next_segment = state.next_segment.max(kept.segment);
+        state.last_segment = state.last_segment.max(kept.segment);
         state.segments.insert(kept.segment, Slot { segment, places, keeping });
         Ok(())
     }
