@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 use indicatif::HumanCount;
 use serde::Serialize;
 
-use crate::{memory::Peaks, size::Bytes};
+use crate::{disk::Place, memory::Peaks, size::Bytes};
 
 /// What the process may take beyond the memory limit: its code's own data, stacks, buffers of the spill tier, what the allocator keeps.
 pub(crate) const PROCESS_ALLOWANCE_BYTES: u64 = 64 << 20;
@@ -86,8 +86,7 @@ pub(crate) struct MemoryPart {
 /// What went to disk and came back.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct SpillPart {
-    pub(crate) directory: PathBuf,
-    pub(crate) file_system: String,
+    pub(crate) places: Vec<Place>,
     /// Values written to make room.
     pub(crate) spills: u64,
     pub(crate) spilled_bytes: u64,
@@ -324,8 +323,9 @@ impl Card {
         line(f, "came back", format_args!("{reloads} reloads, {clean} clean evictions"))?;
         let (hits, gets) = (100.0 * spill.hit_ratio, HumanCount(spill.gets));
         line(f, "hit ratio", format_args!("{hits:.1} % of {gets} gets"))?;
-        let (peak, place) = (Bytes(spill.peak_disk_bytes), spill.directory.display());
-        line(f, "disk", format_args!("{peak} at most, under {place} ({})", spill.file_system))?;
+        let places: Vec<_> = spill.places.iter().map(Place::to_string).collect();
+        let (peak, places) = (Bytes(spill.peak_disk_bytes), places.join(" and "));
+        line(f, "disk", format_args!("{peak} at most, under {places}"))?;
         let peaks = &self.memory.process_peaks;
         let [anonymous, shared, mapped] =
             [peaks.anonymous_bytes, peaks.shared_bytes, peaks.mapped_bytes].map(Bytes);
@@ -403,8 +403,7 @@ mod tests {
                 mapped_limit_bytes: Some(10 * MIB),
             },
             spill: SpillPart {
-                directory: "/x".into(),
-                file_system: "ext4".into(),
+                places: vec![Place { path: "/x".into(), file_system: "ext4".into() }],
                 spills: 70,
                 spilled_bytes: 80 * MIB,
                 times_the_limit: 5.0,

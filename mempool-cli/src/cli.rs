@@ -2,10 +2,14 @@
 
 use std::{path::PathBuf, thread};
 
-use clap::{Args, Parser, Subcommand, builder::BoolishValueParser};
+use clap::{
+    Args, Parser, Subcommand,
+    builder::{BoolishValueParser, PathBufValueParser, TypedValueParser},
+};
 use clap_complete::Shell;
 
 use crate::{
+    disk::{PlacementArg, SpillDirectory},
     size::{Limit, Size},
     tpch::Query,
 };
@@ -78,6 +82,9 @@ Examples:
   Half of what this machine or its container has, spilling to a disk of your choice, the card as JSON
     mempool tpch --scale 10 --memory-limit auto --disk /mnt/fast --json > card.json
 
+  A fast disk first, and what has no room there on a slow one
+    mempool tpch --scale 10 --disk /mnt/fast:4GiB --disk /mnt/slow
+
   Large groups and a sort in little memory: the hash tables and the merge, too, are inside the limit
     mempool tpch --query 18 --sort --memory-limit 64MiB
 
@@ -110,9 +117,13 @@ pub(crate) struct TpchArgs {
     #[arg(long, env = "MEMPOOL_MAPPED_LIMIT", value_name = "SIZE", default_value = "none")]
     pub(crate) mapped_limit: Limit,
 
-    /// Directory to spill to; a folder `.mempool` is made in it. Should be on a disk, not on tmpfs
-    #[arg(long, env = "MEMPOOL_DISK", value_name = "DIR", default_value = ".")]
-    pub(crate) disk: PathBuf,
+    /// Directory to spill to; a folder `.mempool` is made in it. Should be on a disk, not on tmpfs. Several with commas or by repeating it, each with its own limit if it has one: /mnt/fast:10GiB,/mnt/slow
+    #[arg(long, env = "MEMPOOL_DISK", value_name = "DIR[:LIMIT]", value_delimiter = ',', default_value = ".", value_parser = PathBufValueParser::new().map(SpillDirectory::from))]
+    pub(crate) disk: Vec<SpillDirectory>,
+
+    /// Which of several directories is filled
+    #[arg(long, env = "MEMPOOL_PLACEMENT", value_name = "POLICY", default_value = "in-order")]
+    pub(crate) placement: PlacementArg,
 
     /// Threads that generate and query, 1 to 1024, or auto (as many as the machine has)
     #[arg(long, env = "MEMPOOL_THREADS", value_name = "N", default_value = "auto", value_parser = parse_threads, allow_negative_numbers = true)]

@@ -1,15 +1,22 @@
 //! The place that spilled data go to: what file system it is on, and what is left there at the end. Makes and removes nothing itself: the spill tier does.
 
 use std::{
+    collections::BTreeMap,
     error::Error,
-    fs, io,
+    fmt, fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
-use mempool_spill::{SpillOptions, SpillStorage};
+use mempool_spill::{Directory, Placement, SpillOptions, SpillStorage};
 use rustix::fs::{statfs, statvfs};
+use serde::Serialize;
 
-use crate::{error::CliError, progress::line, size::Bytes};
+use crate::{
+    error::CliError,
+    progress::line,
+    size::{Bytes, Size},
+};
 
 /// File systems by the number that `statfs` gives (linux/magic.h).
 const KINDS: [(u64, &str); 12] = [
@@ -30,44 +37,113 @@ const KINDS: [(u64, &str); 12] = [
 /// What must be spilled has no room where it is to go.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "some {} have to go to {}, which has {} free; give another --disk DIR, a lower --scale or a higher --memory-limit",
-    Bytes(*.needed_bytes), path.display(), Bytes(*.free_bytes)
+    "some {} have to go to {places}, with {} free; give another --disk DIR, a lower --scale or a higher --memory-limit",
+    Bytes(*.needed_bytes), Bytes(*.free_bytes)
 )]
 pub(crate) struct DiskTooSmall {
-    path: PathBuf,
+    places: String,
     needed_bytes: u64,
     free_bytes: u64,
 }
 
-/// The directory given by `--disk`, and the session in it.
-pub(crate) struct SpillPlace {
-    pub(crate) directory: PathBuf,
+/// A directory as `--disk` gives it: `DIR` or `DIR:LIMIT`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SpillDirectory {
+    pub(crate) path: PathBuf,
+    /// The most bytes that files there may take.
+    pub(crate) limit_bytes: Option<u64>,
+}
+
+impl From<PathBuf> for SpillDirectory {
+    /// What stands behind the last colon is a limit if it reads as so many bytes; else it is a part of the name.
+    fn from(path: PathBuf) -> Self {
+        let split = path.to_str().and_then(|text| text.rsplit_once(':'));
+        let limited = split.and_then(|(place, limit)| match limit.parse() {
+            Ok(Size::Bytes(bytes)) if !place.is_empty() => Some((PathBuf::from(place), bytes)),
+            _ => None,
+        });
+        match limited {
+            Some((path, bytes)) => Self { path, limit_bytes: Some(bytes) },
+            None => Self { path, limit_bytes: None },
+        }
+    }
+}
+
+impl SpillDirectory {
+    fn open_options(&self) -> Directory {
+        let directory = Directory::new(&self.path);
+        match self.limit_bytes {
+            Some(bytes) => directory.disk_limit(bytes),
+            None => directory,
+        }
+    }
+}
+
+/// The way in which several directories are filled, as `--placement` gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum PlacementArg {
+    /// The first that takes it: the fastest disk first
+    InOrder,
+    /// The one that is least busy, then the one with most room: disks that are equally fast
+    Spread,
+}
+
+impl From<PlacementArg> for Placement {
+    fn from(arg: PlacementArg) -> Self {
+        match arg {
+            PlacementArg::InOrder => Self::InOrder,
+            PlacementArg::Spread => Self::Spread,
+        }
+    }
+}
+
+/// A directory, and what it is on.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Place {
+    pub(crate) path: PathBuf,
     pub(crate) file_system: String,
-    /// The session's own directory, which goes with the pool.
-    session: PathBuf,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.path.display(), self.file_system)
+    }
+}
+
+/// The directories given by `--disk`, and the sessions in them.
+pub(crate) struct SpillPlace {
+    pub(crate) places: Vec<Place>,
+    /// The sessions' own directories, which go with the pool.
+    sessions: Vec<PathBuf>,
 }
 
 impl SpillPlace {
-    /// Makes a session in `directory`, and warns if what is spilled there stays in memory.
+    /// Makes a session in each directory, and warns if what is spilled there stays in memory.
     ///
     /// # Errors
-    /// [`CliError::Disk`] if the directory does not exist or cannot be written, [`CliError::DiskTooSmall`] if `needed_bytes` have no room there.
+    /// [`CliError::Disk`] if a directory does not exist or cannot be written, [`CliError::DiskTooSmall`] if `needed_bytes` have no room in all of them.
     pub(crate) fn open(
-        directory: &Path,
+        directories: &[SpillDirectory],
+        placement: Placement,
         needed_bytes: u64,
     ) -> Result<(Self, SpillStorage), CliError> {
-        let refused = |source: Box<dyn Error + Send + Sync>| CliError::Disk {
-            path: directory.into(),
-            source,
-        };
-        let file_system = file_system(directory).map_err(|error| refused(error.into()))?;
-        if is_memory(&file_system) {
-            let place = directory.display();
-            line(&format!(
-                "warning: {place} is on {file_system}: what is spilled there stays in memory; give a disk with --disk DIR"
-            ));
+        let mut places = Vec::with_capacity(directories.len());
+        for SpillDirectory { path, .. } in directories {
+            let file_system = file_system(path).map_err(|error| refused(path, error))?;
+            places.push(Place { path: path.clone(), file_system });
         }
-        let storage = SpillOptions::new(directory).open().map_err(|error| refused(error.into()))?;
+        let named = || {
+            let names = directories.iter().map(|directory| directory.path.display().to_string());
+            names.collect::<Vec<_>>().join(", ")
+        };
+        let mut all = directories.iter().map(SpillDirectory::open_options);
+        let first = all.next().unwrap_or_else(|| Directory::new("."));
+        let options = all.fold(SpillOptions::new(first), SpillOptions::directory);
+        let storage = options.placement(placement).open();
+        let storage = storage.map_err(|error| refused(Path::new(&named()), error))?;
+        for warning in storage.warnings() {
+            line(&format!("warning: {warning}; give a disk with --disk DIR"));
+        }
         let swept = storage.swept();
         if swept.sessions > 0 {
             line(&format!(
@@ -76,29 +152,47 @@ impl SpillPlace {
             ));
         }
         // Asked for only now: the files of dead sessions took room as well.
-        let free_bytes = free_bytes(directory).map_err(|error| refused(error.into()))?;
+        let free_bytes = room_bytes(directories)?;
         if free_bytes < needed_bytes {
-            return Err(DiskTooSmall { path: directory.into(), needed_bytes, free_bytes }.into());
+            return Err(DiskTooSmall { places: named(), needed_bytes, free_bytes }.into());
         }
-        let session = storage.session_path().to_owned();
-        Ok((Self { directory: directory.into(), file_system, session }, storage))
+        let sessions = storage.directories().usage().into_iter().map(|one| one.path).collect();
+        Ok((Self { places, sessions }, storage))
     }
 
-    /// What is left of the session after its end: its files, or its directory if that is empty.
+    /// What is left of the sessions after their end: their files, or a directory that is empty.
     ///
     /// # Errors
-    /// [`CliError::Disk`] if the session's directory is there and cannot be read.
+    /// [`CliError::Disk`] if a session's directory is there and cannot be read.
     pub(crate) fn left(&self) -> Result<Vec<PathBuf>, CliError> {
-        let refused = |source: io::Error| CliError::Disk {
-            path: self.session.clone(),
-            source: source.into(),
-        };
-        let mut left = files_under(&self.session).map_err(refused)?;
-        if left.is_empty() && self.session.symlink_metadata().is_ok() {
-            left.push(self.session.clone());
+        let mut left = Vec::new();
+        for session in &self.sessions {
+            let files = files_under(session).map_err(|error| refused(session, error))?;
+            if files.is_empty() && session.symlink_metadata().is_ok() {
+                left.push(session.clone());
+            }
+            left.extend(files);
         }
         Ok(left)
     }
+}
+
+fn refused(path: &Path, source: impl Into<Box<dyn Error + Send + Sync>>) -> CliError {
+    CliError::Disk { path: path.into(), source: source.into() }
+}
+
+/// What the directories may take together, by their limits and by what is free; what two of them share is free once.
+fn room_bytes(directories: &[SpillDirectory]) -> Result<u64, CliError> {
+    let mut devices: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
+    for SpillDirectory { path, limit_bytes } in directories {
+        let device = path.metadata().map_err(|error| refused(path, error))?.dev();
+        let free_bytes = free_bytes(path).map_err(|error| refused(path, error))?;
+        let (free, limits) = devices.entry(device).or_default();
+        *free = free_bytes;
+        *limits = limits.saturating_add(limit_bytes.unwrap_or(u64::MAX));
+    }
+    let rooms = devices.into_values().map(|(free, limits)| free.min(limits));
+    Ok(rooms.fold(0, u64::saturating_add))
 }
 
 /// The name of the file system that `path` is on; a number where the name is not known.
@@ -119,7 +213,7 @@ fn free_bytes(path: &Path) -> io::Result<u64> {
 }
 
 /// Whether files of this file system live in memory, so that spilling to it wins nothing.
-fn is_memory(file_system: &str) -> bool {
+pub(crate) fn is_memory(file_system: &str) -> bool {
     matches!(file_system, "tmpfs" | "ramfs")
 }
 
@@ -171,23 +265,55 @@ mod tests {
         assert_eq!(files_under(scratch.path()).unwrap(), expected);
     }
 
+    fn at(path: &Path, limit_bytes: Option<u64>) -> SpillDirectory {
+        SpillDirectory { path: path.into(), limit_bytes }
+    }
+
     #[test]
-    fn a_session_that_ended_leaves_nothing() {
-        let scratch = Scratch::new();
-        let (place, storage) = SpillPlace::open(scratch.path(), 1).unwrap();
-        assert_eq!(place.left().unwrap(), std::slice::from_ref(&place.session));
-        fs::write(place.session.join("seg-7"), "").unwrap();
-        assert_eq!(place.left().unwrap(), [place.session.join("seg-7")]);
+    fn a_limit_stands_behind_the_last_colon() {
+        let parse = |text: &str| SpillDirectory::from(PathBuf::from(text));
+        assert_eq!(parse("/a"), at(Path::new("/a"), None));
+        assert_eq!(parse("/a:10GiB"), at(Path::new("/a"), Some(10 << 30)));
+        assert_eq!(parse("/a:b:1.5KiB"), at(Path::new("/a:b"), Some(1536)));
+        for name in ["/a:b", "/a:", ":1MiB", "/a:10%", "/a:auto", "/a:1MiB/"] {
+            assert_eq!(parse(name), at(Path::new(name), None));
+        }
+    }
+
+    #[test]
+    fn sessions_that_ended_leave_nothing() {
+        let (one, two) = (Scratch::new(), Scratch::new());
+        let directories = [at(one.path(), None), at(two.path(), Some(1 << 20))];
+        let (place, storage) = SpillPlace::open(&directories, Placement::Spread, 1).unwrap();
+        assert_eq!(place.left().unwrap(), place.sessions);
+        fs::write(place.sessions[1].join("seg-7"), "").unwrap();
+        let left = [place.sessions[0].clone(), place.sessions[1].join("seg-7")];
+        assert_eq!(place.left().unwrap(), left);
         drop(storage);
         assert_eq!(place.left().unwrap(), Vec::<PathBuf>::new());
     }
 
     #[test]
     fn a_disk_that_is_too_small_is_refused_before_the_work() {
-        let scratch = Scratch::new();
-        let Err(error) = SpillPlace::open(scratch.path(), u64::MAX) else { panic!("no such disk") };
-        let text = error.to_string();
+        let (one, two) = (Scratch::new(), Scratch::new());
+        let refused = |directories: &[SpillDirectory], needed_bytes| match SpillPlace::open(
+            directories,
+            Placement::InOrder,
+            needed_bytes,
+        ) {
+            Ok(_) => panic!("no such disk"),
+            Err(error) => error.to_string(),
+        };
+        let text = refused(&[at(one.path(), None)], u64::MAX);
         assert!(text.contains("a lower --scale"), "{text}");
-        assert_eq!(files_under(scratch.path()).unwrap(), Vec::<PathBuf>::new());
+        // What two directories on one disk may take by their limits is added up; what is free there is not.
+        let limited = [at(one.path(), Some(3 << 10)), at(two.path(), Some(2 << 10))];
+        let text = refused(&limited, 6 << 10);
+        assert!(text.contains("with 5.0 KiB free"), "{text}");
+        let both = [at(one.path(), None), at(two.path(), None)];
+        refused(&both, 2 * free_bytes(one.path()).unwrap());
+        for scratch in [one, two] {
+            assert_eq!(files_under(scratch.path()).unwrap(), Vec::<PathBuf>::new());
+        }
     }
 }

@@ -87,7 +87,8 @@ fn tpch(args: &TpchArgs) -> Result<u8, CliError> {
         sorts: args.sort,
         memory_limit_bytes: args.memory_limit.resolve(memory_bytes)?,
         mapped_limit_bytes: args.mapped_limit.resolve(memory_bytes)?,
-        disk: args.disk.clone(),
+        disks: args.disk.clone(),
+        placement: args.placement.into(),
         threads: args.threads.count(),
     };
     prepare(options.memory_limit_bytes);

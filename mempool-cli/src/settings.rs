@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::{
     cli::TpchArgs,
-    disk::file_system,
+    disk::{SpillDirectory, file_system, is_memory},
     size::{Bytes, Limit, Size},
 };
 
@@ -100,16 +100,21 @@ fn means(id: &str, args: &TpchArgs) -> Option<String> {
             Limit::Of(size) => memory(size),
         },
         "threads" => Some(args.threads.count().to_string()),
-        "disk" => {
-            let place = args.disk.canonicalize().ok();
-            let place = place.map(|place| place.display().to_string());
-            let system = file_system(&args.disk).ok();
-            Some(match (place, system) {
-                (Some(place), Some(system)) => format!("{place} ({system})"),
-                _ => "there is no such directory".into(),
-            })
-        }
+        "disk" => Some(args.disk.iter().map(place).collect::<Vec<_>>().join("; ")),
         _ => None,
+    }
+}
+
+/// `/mnt/fast (ext4), at most 10.0 GiB`.
+fn place(directory: &SpillDirectory) -> String {
+    let SpillDirectory { path, limit_bytes } = directory;
+    let limit = limit_bytes.map_or_else(String::new, |limit| format!(", at most {}", Bytes(limit)));
+    match (path.canonicalize(), file_system(path)) {
+        (Ok(place), Ok(system)) => {
+            let memory = if is_memory(&system) { ", which stays in memory" } else { "" };
+            format!("{} ({system}){memory}{limit}", place.display())
+        }
+        _ => format!("there is no directory {}", path.display()),
     }
 }
 
@@ -200,6 +205,7 @@ mod tests {
             "--memory-limit",
             "--mapped-limit",
             "--disk",
+            "--placement",
             "--threads",
             "--json",
         ];

@@ -204,6 +204,26 @@ fn a_place_in_memory_is_warned_of() {
 }
 
 #[test]
+fn several_directories_are_filled_by_their_limits() {
+    let (one, two) = (Directory::new(), Directory::new());
+    let limited = format!("{}:70MiB", one.0.display());
+    let output = tpch(&two.0, &["--memory-limit", "4MiB", "--disk", &limited, "--json"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    for directory in [&one, &two] {
+        let place = format!("\"path\": \"{}\"", directory.0.display());
+        assert!(stdout(&output).contains(&place), "{}", stdout(&output));
+        assert_eq!(directory.entries(), Vec::<PathBuf>::new());
+    }
+    let both = format!("{limited},{}", two.0.display());
+    let explained = mempool(&["config", "--explain", "--disk", &both, "--placement", "spread"]);
+    let text = stdout(&explained);
+    assert!(text.contains("), at most 70.0 MiB; "), "{text}");
+    let twice = mempool(&["tpch", "--disk", &limited, "--disk", one.0.to_str().unwrap()]);
+    assert_eq!(twice.status.code(), Some(3));
+    assert!(stderr(&twice).contains("is the same directory as"), "{}", stderr(&twice));
+}
+
+#[test]
 fn a_table_that_the_disk_cannot_hold_is_refused_before_the_work() {
     let directory = Directory::new();
     let disk = directory.0.to_str().unwrap();

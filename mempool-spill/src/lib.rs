@@ -51,6 +51,13 @@
 //! any moment leaves what was retained before or what was to take its place, whole: segments that a manifest names are not
 //! written to any more.
 //!
+//! # Several directories
+//!
+//! A store may have several, each with its own limit ([`SpillOptions::directory`]); [`Placement`] says which is filled. A
+//! value lies in one of them. What a directory refuses, being full or failing, goes to the next; a disk that hangs stops
+//! the threads that need what it holds or were writing to it, and nobody else for longer than a second. `save_to_disk`
+//! writes where its user says; `get_file` brings the file into a directory on its own file system, if there is one.
+//!
 //! # What is checked
 //!
 //! | bytes | checked |

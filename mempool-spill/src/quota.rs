@@ -104,7 +104,8 @@ impl Total {
     fn add(&self, bytes: u64) -> Result<(), SpillError> {
         let mut used = self.lock();
         let after = used.bytes.saturating_add(bytes);
-        if let Some(limit_bytes) = self.limit_bytes.filter(|&limit| after > limit) {
+        let limit_bytes = self.limit_bytes.filter(|_| !mutant!("total_limit_ignored"));
+        if let Some(limit_bytes) = limit_bytes.filter(|&limit| after > limit) {
             let used_bytes = used.bytes;
             return Err(SpillError::TotalLimit { asked_bytes: bytes, used_bytes, limit_bytes });
         }

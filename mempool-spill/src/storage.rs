@@ -234,6 +234,7 @@ impl Volumes {
                     member.standing.took();
                     return Ok(written);
                 }
+                Err(error) if mutant!("refusal_is_final") => return Err(error),
                 Err(error) => refusals.push(member.refusal(error)?),
             }
         }

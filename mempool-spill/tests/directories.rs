@@ -1,20 +1,25 @@
 //! Several directories: where values go, what happens when one is full, fails or hangs, and that nothing is left in any.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
 
+use memmap2::Mmap;
 use mempool_core::testing::{room, with_frame};
 use mempool_core::{
     Blob, DRef, Error, ErrorKind, Handle, Id, Ledger, PoolOptions, SpillStore, StoreError,
     StoreErrorKind,
 };
 use mempool_spill::{
-    Directories, Directory, DirectoryState, DiskCall, DiskFault, FaultyDisk, Placement, SpillError,
-    SpillOptions, SpillStorage, Warning,
+    Directories, Directory, DirectoryState, Disk, DiskCall, DiskFault, FaultyDisk, Placement,
+    RealDisk, SpillError, SpillOptions, SpillStorage, Warning,
 };
 
 mod workloads;
@@ -349,6 +354,150 @@ fn a_disk_that_fails_costs_nothing_while_others_work() {
         }
     }
     assert!(failed > 200, "most runs meet their fault: {failed}");
+}
+
+/// A disk that hangs where it would be asked for something, until it is let go.
+#[derive(Clone, Default)]
+struct HangingDisk(Arc<(Mutex<Hanging>, Condvar)>);
+
+#[derive(Default)]
+struct Hanging {
+    hangs: bool,
+    waiting: usize,
+}
+
+impl HangingDisk {
+    fn hang(&self, hangs: bool) {
+        self.0.0.lock().unwrap().hangs = hangs;
+        self.0.1.notify_all();
+    }
+
+    fn waiting(&self) -> usize {
+        self.0.0.lock().unwrap().waiting
+    }
+
+    fn disk(&self) -> RealDisk {
+        let mut state = self.0.0.lock().unwrap();
+        state.waiting += 1;
+        state = self.0.1.wait_while(state, |state| state.hangs).unwrap();
+        state.waiting -= 1;
+        RealDisk
+    }
+}
+
+impl Disk for HangingDisk {
+    fn create(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<File> {
+        self.disk().create(dir, name)
+    }
+
+    fn allocate(&self, file: &File, offset: u64, bytes: u64) -> io::Result<()> {
+        self.disk().allocate(file, offset, bytes)
+    }
+
+    fn punch(&self, file: &File, offset: u64, bytes: u64) -> io::Result<()> {
+        self.disk().punch(file, offset, bytes)
+    }
+
+    fn free_bytes(&self, dir: BorrowedFd<'_>) -> io::Result<u64> {
+        self.disk().free_bytes(dir)
+    }
+
+    fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.disk().write_at(file, bytes, offset)
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        self.disk().sync(file)
+    }
+
+    fn rename(&self, dir: BorrowedFd<'_>, from: &str, to: &Path) -> io::Result<()> {
+        self.disk().rename(dir, from, to)
+    }
+
+    fn unlink(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+        self.disk().unlink(dir, name)
+    }
+
+    fn len(&self, file: &File) -> io::Result<u64> {
+        self.disk().len(file)
+    }
+
+    fn map(&self, file: &File, bytes: u64) -> io::Result<Mmap> {
+        self.disk().map(file, bytes)
+    }
+
+    fn read_exact_at(&self, file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        self.disk().read_exact_at(file, bytes, offset)
+    }
+}
+
+/// What takes longer hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until it is so.
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "{what}");
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_disk_that_hangs_stops_who_needs_it_and_nobody_else() {
+    for placement in [Placement::InOrder, Placement::Spread] {
+        let three = Three::new("hanging");
+        let slow = HangingDisk::default();
+        let options = SpillOptions::new(Directory::new(&three.paths[0]).disk(slow.clone()));
+        let options = options.directory(three.directory(1)).segment_bytes(SEGMENT);
+        let store = Arc::new(options.placement(placement).open().unwrap());
+        let directories = store.directories();
+        let early: Vec<_> = (0..4).map(|_| write(&store, 20_000).unwrap()).collect();
+        assert!(live(&directories)[0] > 0);
+        slow.hang(true);
+        // One thread hangs in a write, another one where a frame is opened.
+        let (writer, reader) = (Arc::clone(&store), Arc::clone(&store));
+        let first = early[0];
+        let writes = thread::spawn(move || write(&writer, 30_000).unwrap());
+        let reads = thread::spawn(move || read(&reader, &first, 20_000));
+        until("both hang", || slow.waiting() == 2);
+        until("it is seen to hang", || directories.usage()[0].state == DirectoryState::Stalled);
+        let (send, receive) = mpsc::channel();
+        let others = Arc::clone(&store);
+        let go_on = thread::spawn(move || {
+            let directories = others.directories();
+            let before = live(&directories);
+            let handles: Vec<_> = (0..50)
+                .flat_map(|_| [500, 20_000].map(|len| (write(&others, len).unwrap(), len)))
+                .collect();
+            let after = live(&directories);
+            assert!(after[0] == before[0] && after[1] > before[1] + 1_000_000, "{after:?}");
+            handles.iter().for_each(|(handle, len)| read(&others, handle, *len));
+            handles.iter().for_each(|(handle, _)| others.free(handle));
+            // What is to be removed there waits for a later call.
+            early[1..].iter().for_each(|handle| others.free(handle));
+            others.trim();
+            others.reclaim(&mut |_, _, _| true);
+            send.send(()).unwrap();
+        });
+        let gone_on = receive.recv_timeout(PATIENCE);
+        slow.hang(false);
+        gone_on.expect("the others go on while it hangs");
+        go_on.join().unwrap();
+        reads.join().unwrap();
+        let late = writes.join().unwrap();
+        read(&store, &late, 30_000);
+        assert_eq!(directories.usage()[0].state, DirectoryState::Ready);
+        // It is asked again.
+        let before = live(&directories)[0];
+        let more: Vec<_> = (0..8).map(|_| write(&store, 20_000).unwrap()).collect();
+        assert!(live(&directories)[0] > before, "{:?}", directories.usage());
+        more.iter().chain([&late, &first]).for_each(|handle| store.free(handle));
+        assert_eq!(store.usage().live_bytes, 0);
+        store.close().unwrap();
+        drop(store);
+        three.assert_nothing_is_left();
+    }
 }
 
 /// The child of the test below.

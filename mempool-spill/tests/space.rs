@@ -7,8 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mempool_core::{Blob, Buffer, DRef, ErrorKind, Pool, PoolOptions};
-use mempool_spill::{DiskCall, DiskFault, FaultyDisk, SpillOptions};
+use mempool_core::{Blob, Buffer, DRef, ErrorKind, Pool, PoolOptions, StoreUsage};
+use mempool_spill::{Directories, DiskCall, DiskFault, FaultyDisk, Placement, SpillOptions};
 
 /// A directory of its own for one test.
 struct Scratch(PathBuf);
@@ -42,12 +42,15 @@ struct Scale {
 const SMALL: Scale = Scale { segment: 1 << 20, magnitude_max: 21, limit: 4 << 20, rounds: 20 };
 const FULL: Scale = Scale { segment: 64 << 20, magnitude_max: 26, limit: 256 << 20, rounds: 100 };
 
-fn open(directory: &Path, disk: &FaultyDisk, scale: Scale) -> (Pool<Blob>, PathBuf) {
-    let store = SpillOptions::new(directory).segment_bytes(scale.segment).disk(disk.clone());
-    let store = store.open().unwrap();
-    let session = store.session_path().to_path_buf();
+fn open(directory: &Path, disk: &FaultyDisk, scale: Scale) -> (Pool<Blob>, Directories) {
+    open_options(SpillOptions::new(directory).disk(disk.clone()), scale)
+}
+
+fn open_options(options: SpillOptions, scale: Scale) -> (Pool<Blob>, Directories) {
+    let store = options.segment_bytes(scale.segment).open().unwrap();
+    let directories = store.directories();
     let options = PoolOptions::new().memory_limit(scale.limit).room_timeout(Duration::ZERO);
-    (options.store(store).open(Blob), session)
+    (options.store(store).open(Blob), directories)
 }
 
 /// Numbers that differ from seed to seed; xorshift (Marsaglia, 2003).
@@ -86,8 +89,9 @@ fn on_device(session: &Path) -> (u64, u64) {
 }
 
 /// Descriptors and maps of spill files that this process has.
-fn held_by_process() -> (usize, usize) {
-    let ours = |path: &str| path.contains("mempool-space-follows") && path.contains("/seg-");
+fn held_by_process(directory: &Path) -> (usize, usize) {
+    let directory = directory.display().to_string();
+    let ours = |path: &str| path.contains(&directory) && path.contains("/seg-");
     let descriptors = fs::read_dir("/proc/self/fd").unwrap();
     let links = descriptors.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
@@ -105,12 +109,28 @@ struct Kept {
 
 #[test]
 fn disk_use_follows_what_lives() {
+    let scratch = Scratch::new("follows");
+    follow(&scratch.0, SpillOptions::new(&scratch.0));
+    assert!(fs::read_dir(&scratch.0).unwrap().next().is_none());
+}
+
+#[test]
+fn disk_use_of_several_directories_follows_what_lives_in_each() {
+    let scratch = Scratch::new("several");
+    let directories = ["a", "b"].map(|name| scratch.0.join(name));
+    directories.iter().for_each(|directory| fs::create_dir(directory).unwrap());
+    let options = SpillOptions::new(&directories[0]).directory(&directories[1]);
+    follow(&scratch.0, options.placement(Placement::Spread));
+    for directory in directories {
+        assert!(fs::read_dir(directory).unwrap().next().is_none());
+    }
+}
+
+fn follow(directory: &Path, options: SpillOptions) {
     let full = std::env::var("SPACE").is_ok_and(|scale| scale == "full");
     let scale = if full { FULL } else { SMALL };
-    let scratch = Scratch::new("follows");
-    let disk = FaultyDisk::new();
-    let (pool, session) = open(&scratch.0, &disk, scale);
-    let baseline = held_by_process();
+    let (pool, directories) = open_options(options, scale);
+    let baseline = held_by_process(directory);
     let seed = std::env::var("SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(42);
     println!("SEED={seed}");
     let mut numbers = Numbers(seed);
@@ -143,12 +163,22 @@ fn disk_use_follows_what_lives() {
         let stats = pool.stats();
         // What somebody looks at stays, whether its value lives or not: the blocks of 64 KiB that it lies in.
         let held: u64 = views.iter().map(|(_, len, _)| *len as u64 + (2 << 16)).sum();
-        let bound = stats.store.live_bytes * 13 / 10 + 2 * scale.segment + held;
-        assert!(stats.store.disk_bytes <= bound, "round {round}: {:?}, bound {bound}", stats.store);
-        let (device, files) = on_device(&session);
-        // A file with holes has a block of the file system's own to list them.
-        assert!(device <= stats.store.disk_bytes + files * 4096, "{device}: {:?}", stats.store);
+        for one in directories.usage() {
+            let usage = one.usage;
+            let bound = usage.live_bytes * 13 / 10 + 2 * scale.segment + held;
+            assert!(usage.disk_bytes <= bound, "round {round}: {usage:?}, bound {bound}");
+            let (device, files) = on_device(&one.path);
+            // A file with holes has a block of the file system's own to list them.
+            assert!(device <= usage.disk_bytes + files * 4096, "{device}: {usage:?}");
+        }
+        let sum =
+            |of: fn(&StoreUsage) -> u64| directories.usage().iter().map(|u| of(&u.usage)).sum();
+        let (live, disk): (u64, u64) =
+            (sum(|usage| usage.live_bytes), sum(|usage| usage.disk_bytes));
+        assert_eq!((stats.store.live_bytes, stats.store.disk_bytes), (live, disk));
+        assert!(stats.store.peak_disk_bytes >= disk);
     }
+    assert!(directories.usage().iter().all(|one| one.usage.live_bytes > 0));
     for one in &kept {
         assert_eq!(pool.get(&one.reference).unwrap()[..], bytes(one.seed, one.len)[..]);
     }
@@ -156,11 +186,12 @@ fn disk_use_follows_what_lives() {
     pool.quiesce();
     let stats = pool.stats();
     assert_eq!((stats.used_bytes, stats.store.live_bytes), (0, 0));
-    assert!(stats.store.disk_bytes <= 2 * scale.segment + scale.segment / 4, "{:?}", stats.store);
+    for one in directories.usage() {
+        assert!(one.usage.disk_bytes <= 2 * scale.segment + scale.segment / 4, "{one:?}");
+    }
     pool.close().unwrap();
     drop(pool);
-    assert_eq!(held_by_process(), baseline, "descriptors and maps are as before");
-    assert!(fs::read_dir(&scratch.0).unwrap().next().is_none());
+    assert_eq!(held_by_process(directory), baseline, "descriptors and maps are as before");
 }
 
 #[test]

@@ -33,6 +33,7 @@ use std::path::PathBuf;
 
 use mempool_codec::Rkyv;
 use mempool_core::{PoolOptions, Stats};
+use mempool_spill::Placement;
 
 use self::{
     answers::Expected,
@@ -48,7 +49,7 @@ use crate::{
         AnswersPart, Card, MemoryPart, PROCESS_ALLOWANCE_BYTES, Phase, QueryPart, SortPart,
         SpillPart,
     },
-    disk::SpillPlace,
+    disk::{SpillDirectory, SpillPlace},
     error::CliError,
     memory::{Peaks, Sampler},
     progress::Progress,
@@ -66,8 +67,9 @@ pub(crate) struct Options {
     pub(crate) memory_limit_bytes: u64,
     /// What may be mapped of spilled values, if that has a limit.
     pub(crate) mapped_limit_bytes: Option<u64>,
-    /// An existing directory.
-    pub(crate) disk: PathBuf,
+    /// Existing directories, at least one.
+    pub(crate) disks: Vec<SpillDirectory>,
+    pub(crate) placement: Placement,
     /// At least 1.
     pub(crate) threads: usize,
 }
@@ -106,7 +108,7 @@ pub(crate) fn run(options: &Options, progress: Progress, stop: Stop) -> Result<C
         .transpose()?;
     let sort_plan = options.sorts.then(|| SortPlan::new(&plan, options.threads)).transpose()?;
     let needed_bytes = plan.spilled_bytes_min(options.sorts);
-    let (place, storage) = SpillPlace::open(&options.disk, needed_bytes)?;
+    let (place, storage) = SpillPlace::open(&options.disks, options.placement, needed_bytes)?;
     let sampler = Sampler::start()?;
     let mut settings = PoolOptions::new().memory_limit(options.memory_limit_bytes).store(storage);
     if let Some(bytes) = options.mapped_limit_bytes {
@@ -247,8 +249,7 @@ impl Proof {
                 mapped_limit_bytes: options.mapped_limit_bytes,
             },
             spill: SpillPart {
-                directory: place.directory,
-                file_system: place.file_system,
+                places: place.places,
                 spills: stats.spills,
                 spilled_bytes: stats.written_bytes,
                 times_the_limit: stats.written_bytes as f64 / options.memory_limit_bytes as f64,
