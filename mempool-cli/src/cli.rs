@@ -181,8 +181,8 @@ pub(crate) struct BenchArgs {
     pub(crate) memory_limit: Size,
 
     /// Directory to spill to
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    pub(crate) disk: PathBuf,
+    #[arg(long, value_name = "DIR[:LIMIT]", default_value = ".", value_parser = PathBufValueParser::new().map(SpillDirectory::from))]
+    pub(crate) disk: SpillDirectory,
 
     /// Threads that set and read, 1 to 1024, or auto (as many as the machine has)
     #[arg(long, value_name = "N", default_value = "1", value_parser = parse_threads, allow_negative_numbers = true)]

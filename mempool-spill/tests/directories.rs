@@ -566,6 +566,7 @@ fn a_store_of_several_directories_retains_nothing_and_says_so() {
     assert!(matches!(source, Some(SpillError::SeveralDirectories)), "{source:?}");
     assert_eq!(pool.get(&value).unwrap()[99], 1, "the pool is as it was");
     pool.close().unwrap();
+    drop((value, pool));
     let restored = three.options().restore();
     assert!(matches!(restored, Err(SpillError::SeveralDirectories)));
     three.assert_nothing_is_left();

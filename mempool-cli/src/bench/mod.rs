@@ -17,13 +17,20 @@ mod value;
 
 use std::{path::PathBuf, time::Duration};
 
+use mempool_spill::Placement;
+
 use self::{
     pooled::Pooled,
     report::{Report, SizePart},
     side::Reads,
 };
 use crate::{
-    disk::SpillPlace, error::CliError, memory::Sampler, progress::line, size::Bytes, stop::Stop,
+    disk::{Place, SpillDirectory, SpillPlace},
+    error::CliError,
+    memory::Sampler,
+    progress::line,
+    size::Bytes,
+    stop::Stop,
 };
 
 /// Values are set until they are so many times the memory limit.
@@ -35,7 +42,7 @@ pub(crate) struct Options {
     pub(crate) value_bytes: Vec<u64>,
     pub(crate) memory_limit_bytes: u64,
     /// An existing directory.
-    pub(crate) disk: PathBuf,
+    pub(crate) disk: SpillDirectory,
     /// At least 1.
     pub(crate) threads: usize,
     /// At least 1.
@@ -101,8 +108,7 @@ pub(crate) fn run(options: &Options, stop: &Stop) -> Result<Report, CliError> {
 
 /// What a pool leaves behind when it is closed.
 pub(crate) struct Ended {
-    pub(crate) directory: PathBuf,
-    pub(crate) file_system: String,
+    pub(crate) places: Vec<Place>,
     pub(crate) peak_resident_bytes: u64,
     pub(crate) values_changed: u64,
     pub(crate) files_left: Vec<PathBuf>,
@@ -111,14 +117,14 @@ pub(crate) struct Ended {
 fn pool(options: &Options, reads: &Reads, stop: &Stop) -> Result<(Times, Ended), CliError> {
     // Frames have headers, and segments are filled to their ends.
     let needed_bytes = reads.bytes().saturating_add(reads.bytes() / 8).saturating_add(64 << 20);
-    let (place, storage) = SpillPlace::open(&options.disk, needed_bytes)?;
+    let disks = std::slice::from_ref(&options.disk);
+    let (place, storage) = SpillPlace::open(disks, Placement::default(), needed_bytes)?;
     let mut pooled = Pooled::new(options.memory_limit_bytes, storage);
     let (times, values_changed) = side::measure(&mut pooled, options.threads, reads, stop)?;
     let stats = pooled.close()?;
     let ended = Ended {
         files_left: place.left()?,
-        directory: place.directory,
-        file_system: place.file_system,
+        places: place.places,
         peak_resident_bytes: stats.peak_bytes,
         values_changed,
     };

@@ -27,7 +27,7 @@ pub(crate) fn measure(
     reads: &Reads,
     stop: &Stop,
 ) -> Result<(Times, u64), CliError> {
-    let mut plain = Plain::create(&options.disk, reads)?;
+    let mut plain = Plain::create(&options.disk.path, reads)?;
     side::measure(&mut plain, options.threads, reads, stop)
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt, path::PathBuf, time::Duration};
 use serde::Serialize;
 
 use super::{Ended, Options, TIMES_THE_LIMIT, Times, side::Reads};
-use crate::{memory::Peaks, size::Bytes};
+use crate::{disk::Place, memory::Peaks, size::Bytes};
 
 /// The phases, in the order in which they are measured.
 const PHASES: [&str; 3] = ["set", "read in order", "Zipf reads"];
@@ -17,8 +17,7 @@ pub(crate) struct Report {
     times_the_limit: u64,
     threads: usize,
     rounds: usize,
-    directory: PathBuf,
-    file_system: String,
+    places: Vec<Place>,
     pub(crate) sizes: Vec<SizeResult>,
     /// What the pools counted against the limit.
     peak_resident_bytes: u64,
@@ -117,8 +116,7 @@ impl Report {
             times_the_limit: TIMES_THE_LIMIT,
             threads: options.threads,
             rounds: options.rounds,
-            directory: options.disk.clone(),
-            file_system: String::new(),
+            places: Vec::new(),
             sizes: Vec::new(),
             peak_resident_bytes: 0,
             process_peaks: Peaks::default(),
@@ -130,8 +128,7 @@ impl Report {
 
     /// A pool was closed.
     pub(crate) fn add_pool(&mut self, ended: Ended) {
-        self.directory = ended.directory;
-        self.file_system = ended.file_system;
+        self.places = ended.places;
         self.peak_resident_bytes = self.peak_resident_bytes.max(ended.peak_resident_bytes);
         self.values_changed += ended.values_changed;
         self.files_left.extend(ended.files_left);
@@ -182,13 +179,12 @@ impl fmt::Display for Report {
         let rounds = if self.rounds == 1 { "round" } else { "rounds" };
         writeln!(
             f,
-            "mempool bench: {} of memory, {} times as much set, {} {threads}, {} {rounds}, under {} ({})",
+            "mempool bench: {} of memory, {} times as much set, {} {threads}, {} {rounds}, under {}",
             Bytes(self.memory_limit_bytes),
             self.times_the_limit,
             self.threads,
             self.rounds,
-            self.directory.display(),
-            self.file_system
+            self.places.iter().map(Place::to_string).collect::<Vec<_>>().join(", ")
         )?;
         writeln!(
             f,
@@ -243,7 +239,7 @@ mod tests {
         let options = Options {
             value_bytes: vec![1 << 20],
             memory_limit_bytes: 16 << 20,
-            disk: "/x".into(),
+            disk: PathBuf::from("/x").into(),
             threads: 1,
             rounds: 3,
         };
@@ -256,8 +252,7 @@ mod tests {
         let mut report = Report::new(&options);
         report.sizes.push(size.finish());
         report.add_pool(Ended {
-            directory: "/x".into(),
-            file_system: "ext4".into(),
+            places: vec![Place { path: "/x".into(), file_system: "ext4".into() }],
             peak_resident_bytes: 16 << 20,
             values_changed: 0,
             files_left: Vec::new(),
