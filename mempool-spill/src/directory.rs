@@ -86,7 +86,8 @@ pub enum DirectoryState {
     /// It has refused what was to be written lately, being full or failing: the others are asked first, for 1, 2, 4 and
     /// at last 1024 writes. What it holds is read as ever.
     PassedOver,
-    /// No write to it has ended for a second, and some have begun: the others are asked first.
+    /// Nothing that it was asked to write or to remove has been done for a second, and something has been asked: the
+    /// others are asked first.
     Stalled,
 }
 

@@ -55,7 +55,8 @@
 //!
 //! A store may have several, each with its own limit ([`SpillOptions::directory`]); [`Placement`] says which is filled. A
 //! value lies in one of them. What a directory refuses, being full or failing, goes to the next; a disk that hangs stops
-//! the threads that need what it holds or were writing to it, and nobody else for longer than a second. `save_to_disk`
+//! the threads that read what it holds, or were writing or removing something there, and within a second no other goes
+//! there. `save_to_disk`
 //! writes where its user says; `get_file` brings the file into a directory on its own file system, if there is one.
 //!
 //! # What is checked

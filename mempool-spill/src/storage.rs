@@ -177,14 +177,6 @@ impl Member {
             room_bytes: self.room_bytes,
         }
     }
-
-    /// Frees a frame. A disk that hangs is not asked to remove files: a later call does that.
-    fn free(&self, handle: &Handle) {
-        if self.volume.release(handle) && !self.standing.is_stalled() {
-            self.volume.files().sweep();
-        }
-        self.standing.freed();
-    }
 }
 
 impl Volumes {
@@ -194,6 +186,18 @@ impl Volumes {
         let index = if count == 1 || mutant!("volume_lost") { 0 } else { handle.segment % count };
         // Less than their number, which is one of theirs.
         &self.members[usize::try_from(index).unwrap_or_default()]
+    }
+
+    /// Has the disk of a volume do what nobody waits for. One that hangs is left alone: a later call does it.
+    fn tidy(&self, member: &Member, work: impl FnOnce(&Volume)) {
+        if self.members.len() == 1 {
+            return work(&member.volume);
+        }
+        if !member.standing.is_stalled() {
+            // So that it is noticed if it hangs here.
+            let _working = member.standing.begin(0);
+            work(&member.volume);
+        }
     }
 
     /// The volumes in the order in which they are asked to take a frame.
@@ -310,13 +314,17 @@ impl SpillStore for SpillStorage {
     }
 
     fn free(&self, handle: &Handle) {
-        self.0.member(handle).free(handle);
+        let member = self.0.member(handle);
+        if member.volume.release(handle) {
+            member.standing.freed();
+            self.0.tidy(member, |volume| volume.files().sweep());
+        }
     }
 
     fn reclaim(&self, rehome: &mut dyn FnMut(Id, &Handle, &Handle) -> bool) {
-        // A disk that hangs would keep the reclaimer from all others.
-        let answering = self.0.members.iter().filter(|member| !member.standing.is_stalled());
-        answering.for_each(|member| member.volume.reclaim(rehome));
+        for member in &self.0.members {
+            self.0.tidy(member, |volume| volume.reclaim(rehome));
+        }
     }
 
     fn save(&self, frame: &Frame<'_>, path: &Path) -> Result<Fingerprint, StoreError> {
@@ -352,8 +360,8 @@ impl SpillStore for SpillStorage {
 
     fn trim(&self) {
         for member in &self.0.members {
-            if member.volume.trim_views() && !member.standing.is_stalled() {
-                member.volume.files().sweep();
+            if member.volume.trim_views() {
+                self.0.tidy(member, |volume| volume.files().sweep());
             }
         }
     }

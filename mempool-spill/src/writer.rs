@@ -30,8 +30,9 @@ pub(crate) struct Target<'a> {
 }
 
 impl Target<'_> {
-    /// Pieces of a file that is read as a whole.
-    pub(crate) const WHOLE: u64 = CHUNK as u64;
+    /// Pieces of a frame that is read as a whole: large, for the page cache then has it in few parts, and whoever reads
+    /// it passes fewer of them. From 1 MiB on it is the writes that get slower.
+    pub(crate) const WHOLE: u64 = 512 << 10;
 
     /// Writes `bytes` at `at` in the file.
     pub(crate) fn write(&self, bytes: &[u8], at: u64) -> Result<(), SpillError> {
