@@ -14,7 +14,7 @@ use crate::directory::{Directory, DirectoryUsage};
 use crate::error::SpillError;
 use crate::options::SpillOptions;
 use crate::placement::{Load, Placement};
-use crate::quota::{Total, Used};
+use crate::quota::Total;
 use crate::session::{Session, Swept};
 use crate::standing::Standing;
 use crate::volume::Volume;
@@ -208,11 +208,9 @@ impl Volumes {
         order.into_iter().filter_map(|index| self.members.get(index)).collect()
     }
 
-    /// What the volumes take together; `None` for a single one, and in a forked child, which may take no lock.
-    fn total_used(&self) -> Option<Used> {
-        let is_ours = |member: &Member| member.volume.files().session().is_ours();
-        let total = self.total.as_ref().filter(|_| self.members.iter().all(is_ours));
-        total.map(|total| total.used())
+    /// In a forked child no lock of its parent's may be taken.
+    fn is_ours(&self) -> bool {
+        self.members.iter().all(|member| member.volume.files().session().is_ours())
     }
 
     /// The limit of all together: their own limits' sum where each has one, or less.
@@ -328,9 +326,9 @@ impl SpillStore for SpillStorage {
     }
 
     fn save(&self, frame: &Frame<'_>, path: &Path) -> Result<Fingerprint, StoreError> {
-        for member in &self.0.members {
-            // In none of the sessions' directories.
-            member.volume.files().parent_of(path)?;
+        for other in &self.0.members[1..] {
+            // It may stand among no sessions; the first looks at its own.
+            other.volume.files().parent_of(path)?;
         }
         self.0.members[0].volume.save(frame, path)
     }
@@ -367,9 +365,12 @@ impl SpillStore for SpillStorage {
     }
 
     fn usage(&self) -> StoreUsage {
+        if !self.0.is_ours() {
+            return StoreUsage::default();
+        }
         let usages: Vec<_> = self.0.members.iter().map(|member| member.volume.usage()).collect();
         let sum = |of: fn(&StoreUsage) -> u64| usages.iter().map(of).sum();
-        let total = self.0.total_used();
+        let total = self.0.total.as_ref().map(|total| total.used());
         StoreUsage {
             live_bytes: sum(|usage| usage.live_bytes),
             disk_bytes: sum(|usage| usage.disk_bytes),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use mempool_core::testing::{ChildEnd, in_child};
 use mempool_core::{Blob, Buffer, Error, Pool, PoolOptions, SpillStore, StoreUsage};
-use mempool_spill::{SpillOptions, SpillStorage};
+use mempool_spill::{Placement, SpillOptions, SpillStorage};
 
 const PASSED: ChildEnd = ChildEnd::Exited(0);
 
@@ -30,8 +30,15 @@ impl Scratch {
     }
 
     fn pool(&self) -> Pool<Blob> {
-        let options = PoolOptions::new().memory_limit(200_000);
-        options.room_timeout(Duration::from_secs(60)).store(self.store()).open(Blob)
+        open_pool(self.store())
+    }
+
+    /// A store of two directories, both of which are filled.
+    fn store_of_two(&self) -> SpillStorage {
+        let [one, two] = ["one", "two"].map(|name| self.0.join(name));
+        [&one, &two].iter().for_each(|path| fs::create_dir(path).unwrap());
+        let options = SpillOptions::new(one).directory(two).placement(Placement::Spread);
+        options.disk_limit(1 << 30).segment_bytes(256 << 10).open().unwrap()
     }
 
     /// Every file and directory below it, by name.
@@ -55,6 +62,11 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+fn open_pool(store: SpillStorage) -> Pool<Blob> {
+    let options = PoolOptions::new().memory_limit(200_000);
+    options.room_timeout(Duration::from_secs(60)).store(store).open(Blob)
 }
 
 /// Fewer than half of these fit into memory at once; some have a file of their own.
@@ -108,7 +120,13 @@ fn a_child_leaves_the_parents_files_and_lock_alone() {
 #[test]
 fn a_store_by_itself_refuses_a_child() {
     let scratch = Scratch::new("store");
-    let store = scratch.store();
+    refuse(scratch.store());
+    assert_eq!(scratch.tree(), Vec::<PathBuf>::new(), "the parent's drop removes the session");
+    refuse(scratch.store_of_two());
+    assert_eq!(scratch.tree().len(), 2, "those of both directories");
+}
+
+fn refuse(store: SpillStorage) {
     let session = store.session_path().to_path_buf();
     let end = in_child(move || {
         let refused = store.close().is_err() && store.usage() == StoreUsage::default();
@@ -116,14 +134,28 @@ fn a_store_by_itself_refuses_a_child() {
         i32::from(!(refused && session.is_dir()))
     });
     assert_eq!(end.unwrap(), PASSED);
-    assert_eq!(scratch.tree(), Vec::<PathBuf>::new(), "the parent's drop removes the session");
 }
 
 #[test]
 fn a_child_of_a_busy_parent_never_hangs() {
-    let forks = std::env::var("FORKS").ok().and_then(|n| n.parse().ok()).unwrap_or(200);
     let scratch = Scratch::new("busy");
-    let pool = scratch.pool();
+    fork_while_busy(&scratch, scratch.pool());
+    assert_eq!(scratch.tree(), Vec::<PathBuf>::new(), "a clean close leaves nothing");
+}
+
+#[test]
+fn a_child_of_a_parent_with_two_directories_never_hangs() {
+    let scratch = Scratch::new("busy-two");
+    let store = scratch.store_of_two();
+    let directories = store.directories();
+    fork_while_busy(&scratch, open_pool(store));
+    assert!(directories.usage().is_empty(), "the store is gone");
+    let left = ["one", "two"].map(|name| scratch.0.join(name));
+    assert_eq!(scratch.tree(), left, "a clean close leaves nothing");
+}
+
+fn fork_while_busy(scratch: &Scratch, pool: Pool<Blob>) {
+    let forks = std::env::var("FORKS").ok().and_then(|n| n.parse().ok()).unwrap_or(200);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for worker in 0..2 {
@@ -165,7 +197,6 @@ fn a_child_of_a_busy_parent_never_hangs() {
     let stats = pool.stats();
     assert_eq!((stats.values, stats.used_bytes, stats.store.live_bytes), (0, 0, 0));
     pool.close().unwrap();
-    assert_eq!(scratch.tree(), Vec::<PathBuf>::new(), "a clean close leaves nothing");
 }
 
 fn wait_for(path: &std::path::Path) {
