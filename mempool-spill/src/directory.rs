@@ -36,7 +36,8 @@ impl Directory {
         self
     }
 
-    /// What its file system must still have free, in place of [`SpillOptions::free_space_reserve`].
+    /// What its file system must still have free, in place of [`SpillOptions::free_space_reserve`]. Two directories on one
+    /// file system look each for itself, and may at one moment count on the same bytes.
     #[must_use]
     pub fn free_space_reserve(mut self, bytes: u64) -> Self {
         self.reserve_bytes = Some(bytes);

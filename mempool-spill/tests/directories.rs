@@ -500,6 +500,46 @@ fn a_disk_that_hangs_stops_who_needs_it_and_nobody_else() {
     }
 }
 
+#[test]
+fn a_pool_goes_on_beside_a_read_that_hangs() {
+    let three = Three::new("pool-hangs");
+    let slow = HangingDisk::default();
+    let first = Directory::new(&three.paths[0]).disk(slow.clone()).disk_limit(70_000);
+    let store = SpillOptions::new(first).directory(three.directory(1)).segment_bytes(SEGMENT);
+    let store = store.open().unwrap();
+    let directories = store.directories();
+    let pool = workloads::pool(store);
+    // The first two go to the first directory, and fill it.
+    let all: Vec<_> = (0..10).map(|seed| pool.set(bytes(seed, 30_000)).unwrap()).collect();
+    assert!(live(&directories).iter().all(|bytes| *bytes > 60_000), "{:?}", directories.usage());
+    slow.hang(true);
+    let (front, one) = (pool.clone(), all[0].clone());
+    let hung = thread::spawn(move || front.get(&one).unwrap()[..] == bytes(0, 30_000)[..]);
+    until("a get hangs", || slow.waiting() == 1);
+    let (send, receive) = mpsc::channel();
+    let (front, away) = (pool.clone(), all[2..].to_vec());
+    let go_on = thread::spawn(move || {
+        for round in 0..20 {
+            for (seed, one) in (2..).zip(&away) {
+                assert_eq!(front.get(one).unwrap()[..], bytes(seed, 30_000)[..]);
+            }
+            let new = front.set(bytes(100 + round, 20_000)).unwrap();
+            front.move_to_disk(&new).unwrap();
+            assert_eq!(front.get(&new).unwrap()[..], bytes(100 + round, 20_000)[..]);
+        }
+        send.send(()).unwrap();
+    });
+    let gone_on = receive.recv_timeout(PATIENCE);
+    slow.hang(false);
+    gone_on.expect("other threads go on while it hangs");
+    go_on.join().unwrap();
+    assert!(hung.join().unwrap(), "and so does the one that hung");
+    drop(all);
+    pool.close().unwrap();
+    drop(pool);
+    three.assert_nothing_is_left();
+}
+
 /// The child of the test below.
 #[test]
 fn child_that_is_killed() {
