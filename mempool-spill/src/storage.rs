@@ -220,12 +220,32 @@ impl Volumes {
         sum.into_iter().chain(total).min()
     }
 
-    /// Asks the members one by one until one takes what is to be written.
+    /// Asks the members one by one until one takes what is to be written. What one keeps for later may stand in the way of
+    /// another by the limit of all; then it goes, and they are asked once more.
     fn place<T>(
+        &self,
         members: &[&Member],
         bytes: u64,
         mut write: impl FnMut(&Volume) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        let mut asked = Self::ask(members, bytes, &mut write)?;
+        if let Asked::Refused(refusals) = &asked
+            && refusals.iter().any(is_total_limit)
+            && self.remove_idle()
+        {
+            asked = Self::ask(members, bytes, &mut write)?;
+        }
+        match asked {
+            Asked::Taken(written) => Ok(written),
+            Asked::Refused(refusals) => Err(no_directory(refusals).into()),
+        }
+    }
+
+    fn ask<T>(
+        members: &[&Member],
+        bytes: u64,
+        write: &mut impl FnMut(&Volume) -> Result<T, StoreError>,
+    ) -> Result<Asked<T>, StoreError> {
         let mut refusals = Vec::new();
         for member in members {
             let writing = member.standing.begin(bytes);
@@ -234,22 +254,40 @@ impl Volumes {
             match written {
                 Ok(written) => {
                     member.standing.took();
-                    return Ok(written);
+                    return Ok(Asked::Taken(written));
                 }
                 Err(error) if mutant!("refusal_is_final") => return Err(error),
                 Err(error) => refusals.push(member.refusal(error)?),
             }
         }
-        Err(no_directory(refusals).into())
+        Ok(Asked::Refused(refusals))
     }
+
+    /// Removes what all volumes keep for later; whether there was anything.
+    fn remove_idle(&self) -> bool {
+        let mut removed = false;
+        for member in &self.members {
+            self.tidy(member, |volume| removed |= volume.files().remove_idle());
+        }
+        removed
+    }
+}
+
+/// What came of asking all volumes.
+enum Asked<T> {
+    Taken(T),
+    Refused(Vec<SpillError>),
+}
+
+fn is_total_limit(error: &SpillError) -> bool {
+    matches!(error, SpillError::TotalLimit { .. })
 }
 
 /// Why no volume takes a frame.
 fn no_directory(mut refusals: Vec<SpillError>) -> SpillError {
     let others = refusals.split_off(1);
     let first = refusals.remove(0);
-    let total = |error: &SpillError| matches!(error, SpillError::TotalLimit { .. });
-    if total(&first) && others.iter().all(total) {
+    if is_total_limit(&first) && others.iter().all(is_total_limit) {
         return first;
     }
     SpillError::NoDirectory { first: Box::new(first), others }
@@ -261,7 +299,7 @@ impl SpillStore for SpillStorage {
             return only.volume.write(frame);
         }
         let bytes = frame.frame_bytes();
-        Volumes::place(&self.0.in_turn(), bytes, |volume| volume.write(frame))
+        self.0.place(&self.0.in_turn(), bytes, |volume| volume.write(frame))
     }
 
     fn write_batch(&self, frames: &[Frame<'_>]) -> (Vec<Handle>, Option<StoreError>) {
@@ -270,7 +308,7 @@ impl SpillStore for SpillStorage {
         }
         let bytes = frames.iter().map(Frame::frame_bytes).sum();
         let mut handles = Vec::with_capacity(frames.len());
-        let written = Volumes::place(&self.0.in_turn(), bytes, |volume| {
+        let written = self.0.place(&self.0.in_turn(), bytes, |volume| {
             let left = frames.get(handles.len()..).unwrap_or_default();
             let (written, error) = volume.write_batch(left);
             handles.extend(written);
@@ -341,7 +379,7 @@ impl SpillStore for SpillStorage {
         let device = rustix::fs::stat(path).map(|stat| stat.st_dev).ok();
         // Within one file system the blocks of a file can be shared.
         members.sort_by_key(|member| (member.standing.state(), Some(member.device) != device));
-        Volumes::place(&members, 0, |volume| volume.load(path, room))
+        self.0.place(&members, 0, |volume| volume.load(path, room))
     }
 
     fn checksum(&self, bytes: &[u8]) -> u64 {

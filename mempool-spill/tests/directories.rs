@@ -200,6 +200,19 @@ fn the_limit_of_all_directories_is_kept() {
 }
 
 #[test]
+fn what_one_directory_keeps_for_later_gives_way_to_another() {
+    let three = Three::new("gives-way");
+    let store = three.options().disk_limit(130_000).open().unwrap();
+    store.free(&write(&store, 60_000).unwrap());
+    assert!(store.usage().disk_bytes >= 60_000, "its file is kept");
+    three.disks[0].fail(DiskCall::Create, 0, u64::MAX, DiskFault::Errno(EIO));
+    let handle = write(&store, 100_000).unwrap();
+    read(&store, &handle, 100_000);
+    let usage = store.usage();
+    assert!(usage.disk_bytes < 130_000 && usage.peak_disk_bytes <= 130_000, "{usage:?}");
+}
+
+#[test]
 fn directories_are_spread_over_by_their_room() {
     let three = Three::new("spread");
     let limited = |at: usize, limit| three.directory(at).disk_limit(limit);
