@@ -17,6 +17,8 @@ use crate::sync::{self, Condvar, Mutex};
 /// How long a request may wait for pins to be dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
+    /// Not at all, and nothing is evicted either: what is free now, or nothing.
+    Free,
     /// Not at all: evict what can be evicted, else fail.
     No,
     /// For so long, counted from when a request begins to wait; a call that asks several times waits so long each time.
@@ -29,7 +31,7 @@ impl Wait {
     /// Whether there is nothing left to wait for. Under a model checker there is no time.
     pub(crate) fn is_over(self) -> bool {
         match self {
-            Self::No => true,
+            Self::Free | Self::No => true,
             Self::For(_) => false,
             Self::Until(deadline) => !sync::MODELLED && Instant::now() >= deadline,
         }
@@ -45,7 +47,7 @@ impl Wait {
     }
 
     /// The same with an end that is fixed: what is asked for now begins to wait.
-    fn begun(self) -> Self {
+    pub(crate) fn begun(self) -> Self {
         match self {
             Self::For(timeout) => Self::for_at_most(timeout),
             other => other,
@@ -250,6 +252,10 @@ impl Ledger {
         }
         if state.queue.is_empty() && request.grant(&mut state) {
             return Ok(());
+        }
+        if wait == Wait::Free {
+            request.check(&state)?;
+            return Err(request.report(&state).into());
         }
         let ticket = state.next_ticket;
         state.next_ticket = state.next_ticket.wrapping_add(1);

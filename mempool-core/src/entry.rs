@@ -250,6 +250,11 @@ impl Entry {
         value.as_deref().expect("a spilling entry has its value")
     }
 
+    /// Gives a pin back that the calling thread holds and has no guard for.
+    pub(crate) fn unpin(&self) {
+        drop(Unpin(self));
+    }
+
     /// Takes the value out: the word is `Releasing` or `Deleted`, by the calling thread's step.
     pub(crate) fn take(&self) -> Option<Box<dyn Held>> {
         // SAFETY: the step to Releasing or Deleted found no pins and is made by one thread; until the next step no

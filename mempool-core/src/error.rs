@@ -123,6 +123,14 @@ pub enum Error {
         /// The type asked for.
         asked: &'static str,
     },
+    /// One of several values that were asked for together cannot be had, so none of them is held.
+    #[error("value {index} of those that were asked for: {source}")]
+    OneOfMany {
+        /// Which one, counted from 0.
+        index: usize,
+        /// Why not.
+        source: Box<Error>,
+    },
     /// The bytes of a value that was restored cannot be read. The others can.
     #[error("retained value {id}, kept as {name:?}, cannot be read: {source}")]
     Retained {
@@ -181,7 +189,9 @@ impl Error {
         match self {
             Self::NoRoom(_) | Self::TooLarge { .. } => ErrorKind::Limit,
             Self::Allocation { .. } => ErrorKind::Environment,
-            Self::Spill { source, .. } | Self::Retained { source, .. } => source.kind(),
+            Self::Spill { source, .. }
+            | Self::Retained { source, .. }
+            | Self::OneOfMany { source, .. } => source.kind(),
             Self::Store(source) => source.kind.error_kind(),
             Self::Codec(codec) => codec.kind,
             Self::Frame { .. } => ErrorKind::Damage,

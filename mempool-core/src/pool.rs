@@ -35,7 +35,7 @@ use crate::word::{Eviction, State, Word};
 /// # Which calls may block
 /// `set`, `try_set`, `set_with`, `reserve`, `builder` and `set_memory_limit` may write victims to disk, and all but
 /// `try_set` and `try_reserve` may wait for pins. `get` and `get_owned` of a value in memory do neither; of a
-/// spilled one they read from disk. `move_to_disk`, `copy_to_disk`, `save_to_disk`, `get_file`, `retain`, `forget_retained`
+/// spilled one they read from disk, and so does `get_many`; `prefetch` leaves that to a thread of the pool's. `move_to_disk`, `copy_to_disk`, `save_to_disk`, `get_file`, `retain`, `forget_retained`
 /// and every `close` do disk I/O. `delete`, `stats`, `is_in_memory`, `is_on_disk`, what is about names and every drop do none. From async code run what may block on the
 /// runtime's blocking threads; [`PinnedOwned`] is `'static` and `Send`, so a guard may cross an await.
 ///
@@ -515,7 +515,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
         &self.codec
     }
 
-    fn patience(&self) -> Wait {
+    pub(crate) fn patience(&self) -> Wait {
         Wait::For(self.shared.ledger.timeout())
     }
 
@@ -549,13 +549,32 @@ impl<C: Send + Sync + 'static> Pool<C> {
         }
         match Pin::try_new(entry, site, Self::view::<T>)? {
             Ok(pin) => Ok(pin),
-            Err(entry) => self.pin_absent::<T, E>(entry, site),
+            Err(entry) => self.pin_absent::<T, E>(entry, site, self.patience()),
         }
+    }
+
+    /// As [`get`](Self::get), with a patience of its own, and without noting that it was read.
+    pub(crate) fn hold<'a, T>(
+        &self,
+        reference: &'a DRef<T>,
+        site: Site,
+        wait: Wait,
+    ) -> Result<Pinned<'a, C, T>>
+    where
+        C: Codec<T>,
+        T: Send + Sync + 'static,
+    {
+        let entry = self.own(reference)?;
+        let pin = match Pin::try_new(entry, site, Self::view::<T>)? {
+            Ok(pin) => pin,
+            Err(entry) => self.pin_absent::<T, _>(entry, site, wait)?,
+        };
+        Ok(Pinned::new(pin))
     }
 
     /// Pins a value that was not in memory a moment ago.
     #[cold]
-    fn pin_absent<T, E>(&self, mut entry: E, site: Site) -> Result<Pin<E, C::View>>
+    fn pin_absent<T, E>(&self, mut entry: E, site: Site, wait: Wait) -> Result<Pin<E, C::View>>
     where
         C: Codec<T>,
         T: Send + Sync + 'static,
@@ -569,7 +588,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
                 return Err(error);
             }
             if entry.word.begin_load() {
-                self.shared.load(&entry, self.patience())?;
+                self.shared.load(&entry, wait)?;
                 return Pin::of_pinned(entry, site, Self::view::<T>);
             }
             self.shared.wait_while_absent(&entry);
@@ -637,11 +656,11 @@ impl<C: Send + Sync + 'static> Pool<C> {
             Err(error) => return Err(Rejected::new(value, error)),
         };
         let resident = self.codec.admit(value, &mut room)?;
-        Ok(self.hold(resident, room))
+        Ok(self.boxed(resident, room))
     }
 
     /// Boxes up an admitted resident with what it is charged.
-    fn hold<T>(&self, resident: C::Resident, room: Room) -> (Holder<C, T>, Charge)
+    fn boxed<T>(&self, resident: C::Resident, room: Room) -> (Holder<C, T>, Charge)
     where
         C: Codec<T>,
         T: Send + Sync + 'static,
@@ -659,7 +678,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
         T: Send + Sync + 'static,
     {
         let vacancy = self.shared.claim_slot()?;
-        let (holder, charge) = self.hold::<T>(resident, room);
+        let (holder, charge) = self.boxed::<T>(resident, room);
         Ok(self.insert(vacancy, holder, charge, SetOptions::new()))
     }
 

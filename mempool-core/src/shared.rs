@@ -23,6 +23,7 @@ use crate::id::Id;
 use crate::index::{Index, Touched};
 use crate::names::Names;
 use crate::parking::Parking;
+use crate::prefetch::Prefetcher;
 use crate::recency::{Policy, SharedLog, with_log};
 use crate::reclaim::Work;
 use crate::registration::{ReadBack, Registration};
@@ -78,6 +79,7 @@ pub(crate) struct Shared {
     pub(crate) clock: AtomicU64,
     pub(crate) back: Arc<Back>,
     pub(crate) names: Names,
+    pub(crate) prefetcher: Prefetcher,
     /// Held by the one thread that retains values.
     pub(crate) retaining: Mutex<()>,
     pub(crate) parking: Parking,
@@ -171,6 +173,7 @@ impl Shared {
             clock: AtomicU64::new(0),
             back,
             names: Names::default(),
+            prefetcher: Prefetcher::new(),
             retaining: Mutex::new(()),
             parking: Parking::new(),
             counters: Counters::default(),
@@ -685,6 +688,7 @@ impl Shared {
         }
         let _span = events::closing(self);
         self.ledger.close();
+        self.prefetcher.stop();
         let entries: Vec<EntryRef> = {
             let mut index = sync::lock(&self.index);
             index.close();

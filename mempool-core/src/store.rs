@@ -75,6 +75,12 @@ pub trait SpillStore: Send + Sync + 'static {
     /// As [`write`](Self::write); [`Damaged`](crate::StoreErrorKind::Damaged) where the store checks content.
     fn open(&self, handle: &Handle, room: &mut Room) -> Result<Buffer, StoreError>;
 
+    /// These frames will be opened soon: a store that can reads them ahead. They are in the order in which they lie, and may
+    /// be freed meanwhile. A hint: it has no errors, and waits for nothing.
+    fn advise(&self, handles: &[Handle]) {
+        let _ = handles;
+    }
+
     /// Gives up a frame. Buffers of it that are still held stay good. Called once for each handle.
     fn free(&self, handle: &Handle);
 

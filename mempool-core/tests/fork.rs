@@ -102,6 +102,8 @@ fn every_call_of_a_child_answers_forked() {
         first_wrong(&[
             forked(pool.get(&here).map(drop)),
             forked(pool.get_owned(&here).map(drop)),
+            forked(pool.get_many([&here, &away]).map(drop)),
+            forked(pool.prefetch([&here, &away]).map(drop)),
             forked(pool.get(&away).map(drop)),
             forked(pool.set(vec![3]).map(drop).map_err(Error::from)),
             forked(pool.try_set(vec![3]).map(drop).map_err(Error::from)),

@@ -21,6 +21,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRu
 enum Op {
     Set { percent: u32, discardable: bool },
     Get(usize),
+    GetMany(Vec<usize>),
     Pin(usize),
     Unpin(usize),
     Clone(usize),
@@ -51,6 +52,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (60_u32..140, prop::bool::weighted(0.15))
             .prop_map(|(percent, discardable)| Op::Set { percent, discardable }),
         5 => any::<usize>().prop_map(Op::Get),
+        1 => prop::collection::vec(any::<usize>(), 0..6).prop_map(Op::GetMany),
         2 => any::<usize>().prop_map(Op::Pin),
         2 => any::<usize>().prop_map(Op::Unpin),
         1 => any::<usize>().prop_map(Op::Clone),
@@ -571,6 +573,7 @@ impl Pair {
                 let removed = self.pool.unname(&name.to_string());
                 self.end_name(name, removed.ok())?;
             }
+            Op::GetMany(ref picks) => self.get_many(picks)?,
             Op::Get(i)
             | Op::Name(i, _)
             | Op::Pin(i)
@@ -586,6 +589,31 @@ impl Pair {
             }
         }
         self.compare()
+    }
+
+    /// All or none: where one is gone, nothing was read.
+    fn get_many(&mut self, picks: &[usize]) -> Result<(), TestCaseError> {
+        let picked: Vec<_> = picks.iter().filter_map(|&pick| self.pick(pick)).collect();
+        let got = self.pool.get_many(picked.iter().map(|(_, reference)| reference));
+        let refused = picked.iter().position(|&(at, _)| self.model.refusal(at).is_some());
+        match (got, refused) {
+            (Err(Error::OneOfMany { index, source }), Some(refused)) => {
+                prop_assert_eq!(index, refused);
+                let expected = self.model.refusal(picked[refused].0).unwrap();
+                prop_assert_eq!(answer::<()>(&Err(*source)), expected);
+            }
+            (got, refused) => {
+                prop_assert_eq!(refused, None);
+                let views = got.unwrap();
+                prop_assert_eq!(views.len(), picked.len());
+                for (view, &(at, _)) in views.iter().zip(&picked) {
+                    prop_assert_eq!(view.len(), self.lens[at]);
+                    prop_assert!(view.iter().all(|&found| found == byte(at, self.lens[at])));
+                    prop_assert_eq!(self.model.get(at), Answer::Done);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn set(&mut self, len: usize, discardable: bool) -> Result<(), TestCaseError> {

@@ -19,6 +19,8 @@ const LARGE: usize = 64 << 20;
 const LARGE_COUNT: usize = 8;
 const SMALL: usize = 4096;
 const SMALL_COUNT: usize = 50_000;
+const COLD: usize = 64 << 10;
+const COLD_COUNT: usize = 2048;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -52,6 +54,8 @@ struct Figures {
     append_small: Vec<f64>,
     read_small: Vec<f64>,
     place_small: Vec<f64>,
+    cold: Vec<f64>,
+    cold_ahead: Vec<f64>,
 }
 
 /// One round. Either side goes first in every other one, so that neither always meets the other's dirty pages.
@@ -184,6 +188,40 @@ fn small(directory: &Path, figures: &mut Figures) -> Outcome<()> {
     Ok(())
 }
 
+/// Values that are in nobody's cache, in no order: one by one, and with the next ones prefetched.
+fn cold(directory: &Path, figures: &mut Figures) -> Outcome<()> {
+    const AHEAD: usize = 64;
+    let store = SpillOptions::new(directory).open()?;
+    let session = store.session_path().to_owned();
+    let pool = PoolOptions::new().memory_limit(4 * COLD as u64).store(store).open(Blob);
+    let set = |n: usize| pool.set(touched(COLD, n as u8));
+    let references = (0..COLD_COUNT).map(set).collect::<Result<Vec<_>, _>>()?;
+    let order: Vec<_> = (0..COLD_COUNT).map(|n| &references[n * 7919 % COLD_COUNT]).collect();
+    for ahead in [false, true] {
+        // A value that is mapped has its pages in the page table, and they stay.
+        references.iter().try_for_each(|value| pool.move_to_disk(value).map(drop))?;
+        for file in fs::read_dir(&session)? {
+            let file = File::open(file?.path())?;
+            file.sync_all()?;
+            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
+        }
+        let start = Instant::now();
+        for (n, reference) in order.iter().enumerate() {
+            if ahead && n % AHEAD == 0 {
+                // The window behind the one that is read now.
+                let next = order.iter().skip(if n == 0 { 0 } else { n + AHEAD }).copied();
+                let _ = pool.prefetch(next.take(if n == 0 { 2 * AHEAD } else { AHEAD }))?;
+            }
+            black_box(sum(&pool.get(reference)?));
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        if ahead { &mut figures.cold_ahead } else { &mut figures.cold }.push(seconds);
+    }
+    drop(references);
+    pool.close()?;
+    Ok(())
+}
+
 fn median(all: &[f64]) -> f64 {
     let mut all = all.to_vec();
     all.sort_by(f64::total_cmp);
@@ -199,6 +237,7 @@ fn main() -> Outcome<()> {
     for round in 0..ROUNDS {
         large(&directory, &mut figures, round)?;
         small(&directory, &mut figures)?;
+        cold(&directory, &mut figures)?;
     }
     fs::remove_dir_all(&directory)?;
     let gib = (LARGE * LARGE_COUNT) as f64 / f64::from(1 << 30);
@@ -225,6 +264,12 @@ fn main() -> Outcome<()> {
     println!(
         "4 KiB back, every word summed  {ours:6.2} us, a place in a map {plain:6.2}: {:.2} times (bar 4.00)",
         ours / plain
+    );
+    let micros = |seconds: &[f64]| median(seconds) * 1e6 / COLD_COUNT as f64;
+    let (one, ahead) = (micros(&figures.cold), micros(&figures.cold_ahead));
+    println!(
+        "64 KiB in no order, cold       {one:6.2} us one by one, {ahead:6.2} with the next 64 prefetched: {:.2} times as fast",
+        one / ahead
     );
     Ok(())
 }

@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io;
+use std::num::NonZeroU64;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use memmap2::Mmap;
-use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags};
+use rustix::fs::{Advice, AtFlags, FallocateFlags, Mode, OFlags};
 
 /// The file system as the store sees it. Names are looked up in an open directory and never followed.
 pub trait Disk: Send + Sync + 'static {
@@ -71,6 +72,11 @@ pub trait Disk: Send + Sync + 'static {
     /// As `mmap`.
     fn map(&self, file: &File, bytes: u64) -> io::Result<Mmap>;
 
+    /// Has the kernel read `bytes` from `offset` on into its cache, without waiting for them. A hint that may do nothing.
+    fn read_ahead(&self, file: &File, offset: u64, bytes: u64) {
+        let _ = (file, offset, bytes);
+    }
+
     /// Reads exactly `bytes.len()` bytes at `offset`.
     ///
     /// # Errors
@@ -83,6 +89,11 @@ pub trait Disk: Send + Sync + 'static {
 pub struct RealDisk;
 
 impl Disk for RealDisk {
+    fn read_ahead(&self, file: &File, offset: u64, bytes: u64) {
+        // A file system that does not know the hint reads when it must.
+        let _ = rustix::fs::fadvise(file, offset, NonZeroU64::new(bytes), Advice::WillNeed);
+    }
+
     fn create(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<File> {
         let flags =
             OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;

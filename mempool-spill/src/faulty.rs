@@ -151,6 +151,10 @@ fn taken_in(dir: BorrowedFd<'_>) -> io::Result<u64> {
 }
 
 impl Disk for FaultyDisk {
+    fn read_ahead(&self, file: &File, offset: u64, bytes: u64) {
+        RealDisk.read_ahead(file, offset, bytes);
+    }
+
     fn create(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<File> {
         self.check(DiskCall::Create)?;
         RealDisk.create(dir, name)

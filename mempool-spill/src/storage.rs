@@ -325,6 +325,18 @@ impl SpillStore for SpillStorage {
         self.0.member(handle).volume.open(handle, room)
     }
 
+    fn advise(&self, handles: &[Handle]) {
+        let count = self.0.members.len() as u64;
+        if count == 1 {
+            return self.0.members[0].volume.advise(handles);
+        }
+        for member in self.0.members.iter().filter(|member| !member.standing.is_stalled()) {
+            let here = |handle: &&Handle| std::ptr::eq(self.0.member(handle), member);
+            let here: Vec<Handle> = handles.iter().filter(here).copied().collect();
+            member.volume.advise(&here);
+        }
+    }
+
     fn open_whole(&self, handle: &Handle, room: &mut Room) -> Result<Buffer, StoreError> {
         self.0.member(handle).volume.open_whole(handle, room)
     }

@@ -629,6 +629,31 @@ impl SpillStore for Volume {
         Ok(frame)
     }
 
+    fn advise(&self, handles: &[Handle]) {
+        if self.check_process().is_err() {
+            return;
+        }
+        let mut rest = handles;
+        while let Some((first, behind)) = rest.split_first() {
+            // Frames that lie close together are read as one; what is between them costs less than another call.
+            let mut end = first.offset.saturating_add(first.bytes);
+            let near = behind.iter().take_while(|next| {
+                let near = next.segment == first.segment
+                    && next.offset.checked_sub(end).is_some_and(|gap| gap <= BLOCK);
+                if near {
+                    end = next.offset.saturating_add(next.bytes);
+                }
+                near
+            });
+            let count = near.count();
+            // One that was freed meanwhile needs nothing.
+            if let Ok((segment, _)) = self.segment(first) {
+                self.disk().read_ahead(&segment.file().file, first.offset, end - first.offset);
+            }
+            rest = behind.get(count..).unwrap_or_default();
+        }
+    }
+
     fn open_whole(&self, handle: &Handle, room: &mut Room) -> Result<Buffer, StoreError> {
         self.check_process()?;
         let frame = self.open_frame(handle, room)?;

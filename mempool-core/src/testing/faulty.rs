@@ -122,6 +122,10 @@ impl<S: SpillStore> SpillStore for FaultyStore<S> {
         self.inner.write(frame)
     }
 
+    fn advise(&self, handles: &[Handle]) {
+        self.inner.advise(handles);
+    }
+
     fn open(&self, handle: &Handle, room: &mut Room) -> Result<Buffer, StoreError> {
         self.switch.check(Call::Open)?;
         let swapped = self.switch.lock().swapped;
