@@ -10,6 +10,9 @@ use crate::word::State;
 /// The entries that were read since the evicting side looked.
 pub(crate) type Touched = Queue<EntryRef>;
 
+/// So many entries that readers touched are looked at when a value ends: more than one, so that the queue becomes shorter.
+const LOOKED_AT: usize = 4;
+
 /// All values of a pool, and which of them can be evicted, in which order.
 pub(crate) struct Index {
     slots: Vec<Slot>,
@@ -117,11 +120,9 @@ impl Index {
     /// Orders an entry where its last use puts it.
     pub(crate) fn order_at_stamp(&mut self, entry: &Entry) {
         self.unorder(entry.slot);
-        let place = &mut self.slots[entry.slot as usize];
         // An entry that ended meanwhile has left its slot, and is not ordered any more.
-        let here =
-            place.entry.as_ref().is_some_and(|there| std::ptr::eq(&raw const **there, entry));
-        if here {
+        if self.is_here(entry) {
+            let place = &mut self.slots[entry.slot as usize];
             let stamp = entry.stamp.load(Ordering::Relaxed);
             place.standing = Standing::ordered(stamp);
             self.order.insert(entry.slot, stamp);
@@ -140,26 +141,35 @@ impl Index {
 
     /// Takes in what readers touched; the time after that.
     pub(crate) fn drain(&mut self, touched: &Touched) -> u64 {
-        self.drain_some(touched, usize::MAX);
-        self.clock
-    }
-
-    /// Takes in so much of what readers touched: where values end and none is set, nobody else would, and what ended would stay
-    /// in the queue.
-    pub(crate) fn drain_some(&mut self, touched: &Touched, most: usize) {
-        for entry in std::iter::from_fn(|| touched.pop()).take(most) {
+        while let Some(entry) = touched.pop() {
             // Release pairs with the reader's swap: a reader that finds the bit clear pushes again.
             entry.touched.store(false, Ordering::Release);
             self.reorder(&entry);
         }
+        self.clock
+    }
+
+    /// Looks at a few of the entries that readers touched, and lets go of those that have ended. Where values end and none is
+    /// set nobody else would, and they would stay in the queue.
+    pub(crate) fn forget_ended(&self, touched: &Touched) {
+        for entry in std::iter::from_fn(|| touched.pop()).take(LOOKED_AT) {
+            if self.is_here(&entry) {
+                touched.push(entry);
+            }
+        }
+    }
+
+    /// Whether the entry is in its slot still.
+    fn is_here(&self, entry: &Entry) -> bool {
+        let there = self.slots.get(entry.slot as usize).and_then(|slot| slot.entry.as_ref());
+        there.is_some_and(|there| std::ptr::eq(&raw const **there, entry))
     }
 
     fn reorder(&mut self, entry: &Entry) {
         let stamp = entry.stamp.load(Ordering::Relaxed);
         self.clock = self.clock.max(stamp);
+        let here = self.is_here(entry);
         let place = &mut self.slots[entry.slot as usize];
-        let here =
-            place.entry.as_ref().is_some_and(|there| std::ptr::eq(&raw const **there, entry));
         match (place.standing.get(), here) {
             (Some((before, mapped)), true) => {
                 let stamp = if mutant!("stale_stamp") { before } else { stamp };

@@ -95,9 +95,6 @@ pub(crate) struct Shared {
     pub(crate) pin_sites: Option<Sites>,
 }
 
-/// How many entries that readers touched are looked at when one ends: more than one, so that the queue becomes shorter.
-const DRAINED_AT_AN_END: usize = 4;
-
 /// A slot that was claimed for a value that is on its way; dropped, it is free again.
 pub(crate) struct Vacancy<'a> {
     shared: &'a Shared,
@@ -272,7 +269,7 @@ impl Shared {
         {
             let mut index = sync::lock(&self.index);
             index.free_slot(entry.slot);
-            index.drain_some(&self.touched, DRAINED_AT_AN_END);
+            index.forget_ended(&self.touched);
         }
         let mut cold = std::mem::take(&mut *sync::lock(&entry.cold));
         let reclaimer = &self.back.reclaimer;
