@@ -31,7 +31,7 @@ pub(crate) struct Target<'a> {
 
 impl Target<'_> {
     /// Pieces of a frame that is read as a whole: large, for the page cache then has it in few parts, and whoever reads
-    /// it passes fewer of them. From 1 MiB on it is the writes that get slower.
+    /// it passes fewer of them. In pieces of 1 MiB frames of 64 MiB take nearly twice as long to write (docs/benchmarks.md).
     pub(crate) const WHOLE: u64 = 512 << 10;
 
     /// Writes `bytes` at `at` in the file.
