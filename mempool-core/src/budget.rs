@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
+use crate::cancel::CancelId;
 use crate::error::{Error, NoRoom, PinnedValue, Result};
 use crate::fork::Maker;
 use crate::sync::atomic::{AtomicUsize, Ordering};
@@ -25,6 +26,13 @@ pub enum Wait {
     For(Duration),
     /// Until this instant.
     Until(Instant),
+    /// Until the [`Canceller`](crate::Canceller) of that name says otherwise, or until this instant if there is one.
+    Cancellable {
+        /// The canceller.
+        id: CancelId,
+        /// The end.
+        until: Option<Instant>,
+    },
 }
 
 impl Wait {
@@ -32,8 +40,23 @@ impl Wait {
     pub(crate) fn is_over(self) -> bool {
         match self {
             Self::Free | Self::No => true,
-            Self::For(_) => false,
-            Self::Until(deadline) => !sync::MODELLED && Instant::now() >= deadline,
+            Self::For(_) | Self::Cancellable { until: None, .. } => false,
+            Self::Until(deadline) | Self::Cancellable { until: Some(deadline), .. } => {
+                !sync::MODELLED && Instant::now() >= deadline
+            }
+        }
+    }
+
+    /// When there will be nothing left to wait for; `None` when that is so now.
+    fn deadline(self) -> Option<Instant> {
+        match self {
+            _ if self.is_over() => None,
+            Self::Until(deadline) | Self::Cancellable { until: Some(deadline), .. } => {
+                Some(deadline)
+            }
+            Self::For(timeout) => Self::for_at_most(timeout).deadline(),
+            Self::Cancellable { until: None, .. } => Self::for_at_most(Duration::MAX).deadline(),
+            Self::Free | Self::No => None,
         }
     }
 
@@ -54,6 +77,9 @@ impl Wait {
         }
     }
 }
+
+/// A request whose thread has been evicting for so long is overtaken by those behind it: the disk that it writes to hangs.
+const STALLED: Duration = Duration::from_secs(1);
 
 /// How often a request whose time is over looks again when something has changed since its last look. A change may be
 /// what it waits for; readers that come and go change something without end.
@@ -96,13 +122,53 @@ struct State {
     limit: u64,
     used: u64,
     peak: u64,
-    /// Tickets of the requests that wait, oldest first. Only the first may take.
-    queue: VecDeque<u64>,
+    /// The requests that wait, oldest first. Only the first may take, but for those that are overtaken.
+    queue: VecDeque<Waiter>,
     next_ticket: u64,
+    /// The cancellers that have cancelled and are still there.
+    cancelled: Vec<CancelId>,
     /// The pool is closed: nobody is let in any more.
     closed: bool,
     /// Moves with everything that may let a waiter go on.
     epoch: u64,
+}
+
+/// A request that waits.
+#[derive(Debug)]
+struct Waiter {
+    ticket: u64,
+    /// Since when its thread has been evicting, if it is.
+    evicting_since: Option<Instant>,
+}
+
+impl Waiter {
+    /// From when on it is overtaken. Under a model checker there is no time.
+    fn overtaken_from(&self) -> Option<Instant> {
+        self.evicting_since.filter(|_| !sync::MODELLED)?.checked_add(STALLED)
+    }
+}
+
+impl State {
+    /// Whether it is this request's turn; if not, when it may be without anybody telling.
+    fn turn(&self, ticket: u64) -> Result<(), Option<Instant>> {
+        let before = self.queue.iter().take_while(|waiter| waiter.ticket != ticket);
+        let now = Instant::now();
+        let not_yet =
+            before.map(Waiter::overtaken_from).filter(|from| from.is_none_or(|from| from > now));
+        // All of those before it must be overtaken: the last one of them decides, and one that waits decides for all.
+        match not_yet.reduce(|one, other| Some(one?.max(other?))) {
+            None => Ok(()),
+            Some(from) => Err(from),
+        }
+    }
+
+    fn waiter(&mut self, ticket: u64) -> Option<&mut Waiter> {
+        self.queue.iter_mut().find(|waiter| waiter.ticket == ticket)
+    }
+
+    fn is_cancelled(&self, wait: Wait) -> bool {
+        matches!(wait, Wait::Cancellable { id, .. } if self.cancelled.contains(&id))
+    }
 }
 
 /// A ledger's figures at one instant.
@@ -128,6 +194,7 @@ impl Ledger {
             peak: 0,
             queue: VecDeque::new(),
             next_ticket: 0,
+            cancelled: Vec::new(),
             closed: false,
             epoch: 0,
         };
@@ -209,6 +276,25 @@ impl Ledger {
         self.move_on(&mut state);
     }
 
+    /// Ends those who wait by this canceller, and lets nobody wait by it any more.
+    pub(crate) fn cancel(&self, id: CancelId) {
+        let mut state = sync::lock(&self.state);
+        if !state.cancelled.contains(&id) {
+            state.cancelled.push(id);
+        }
+        self.move_on(&mut state);
+    }
+
+    /// The canceller is gone.
+    pub(crate) fn forget_cancelled(&self, id: CancelId) {
+        sync::lock(&self.state).cancelled.retain(|cancelled| *cancelled != id);
+    }
+
+    /// Whether who waits so was cancelled.
+    pub(crate) fn is_cancelled(&self, wait: Wait) -> bool {
+        matches!(wait, Wait::Cancellable { .. }) && sync::lock(&self.state).is_cancelled(wait)
+    }
+
     /// Tells those who wait that something may have become evictable.
     pub(crate) fn nudge(&self) {
         if !self.is_ours() {
@@ -257,19 +343,22 @@ impl Ledger {
             request.check(&state)?;
             return Err(request.report(&state).into());
         }
+        if state.is_cancelled(wait) {
+            return Err(Error::Cancelled);
+        }
         let ticket = state.next_ticket;
         state.next_ticket = state.next_ticket.wrapping_add(1);
-        state.queue.push_back(ticket);
+        state.queue.push_back(Waiter { ticket, evicting_since: None });
         // Release pairs with the Acquire in `nudge_waiting`: who does not see it did his step before we look for victims.
         self.waiting.store(state.queue.len(), Ordering::Release);
         drop(state);
         let outcome = self.acquire_in_turn(request, ticket, wait.begun());
         let mut state = sync::lock(&self.state);
-        let first = state.queue.front() == Some(&ticket);
-        state.queue.retain(|&waiting| waiting != ticket);
+        let had_its_turn = state.turn(ticket).is_ok();
+        state.queue.retain(|waiter| waiter.ticket != ticket);
         self.waiting.store(state.queue.len(), Ordering::Release);
         // Who leaves from further behind changes nothing for the others.
-        if first {
+        if had_its_turn {
             self.move_on(&mut state);
         }
         outcome
@@ -282,17 +371,26 @@ impl Ledger {
             if state.closed {
                 return Err(Error::Closed);
             }
+            if state.is_cancelled(wait) {
+                return Err(Error::Cancelled);
+            }
             let epoch = state.epoch;
-            let first = state.queue.front() == Some(&ticket);
-            if first && request.grant(&mut state) {
+            if state.turn(ticket).is_ok() && request.grant(&mut state) {
                 return Ok(());
             }
             request.check(&state)?;
             let missing = request.missing(&state);
+            if missing > 0 {
+                self.note_evicting(&mut state, ticket, Some(Instant::now()));
+            }
             drop(state);
             let progress = match missing {
                 0 => Progress::Stuck,
-                missing => self.evict(missing, wait),
+                missing => {
+                    let progress = self.evict(missing, wait);
+                    self.note_evicting(&mut sync::lock(&self.state), ticket, None);
+                    progress
+                }
             };
             match progress {
                 Progress::Freed => {}
@@ -300,9 +398,15 @@ impl Ledger {
                 Progress::Stuck => {
                     late_looks += u32::from(wait.is_over());
                     let epoch = (late_looks <= LATE_LOOKS_MAX).then_some(epoch);
-                    self.wait_for_change(request, epoch, wait)?;
+                    self.wait_for_change(request, ticket, epoch, wait)?;
                 }
             }
+        }
+    }
+
+    fn note_evicting(&self, state: &mut State, ticket: u64, since: Option<Instant>) {
+        if let Some(waiter) = state.waiter(ticket) {
+            waiter.evicting_since = since;
         }
     }
 
@@ -313,19 +417,32 @@ impl Ledger {
         }
     }
 
-    /// Returns when the epoch has moved on from `epoch`, which was read before the look that found nothing; without
-    /// one, it was the last look.
-    fn wait_for_change(&self, request: Request, epoch: Option<u64>, wait: Wait) -> Result<()> {
+    /// Returns when the epoch has moved on from `epoch`, which was read before the look that found nothing, or when the
+    /// request's turn has come because those before it hang; without an epoch, it was the last look.
+    fn wait_for_change(
+        &self,
+        request: Request,
+        ticket: u64,
+        epoch: Option<u64>,
+        wait: Wait,
+    ) -> Result<()> {
         let mut state = sync::lock(&self.state);
+        let had_its_turn = state.turn(ticket).is_ok();
         while epoch.is_none_or(|epoch| state.epoch == epoch) {
-            let deadline = match wait {
-                Wait::Until(deadline) if !wait.is_over() => deadline,
-                _ => {
-                    let report = request.report(&state);
-                    drop(state);
-                    return Err(self.no_room(report));
+            let turn = state.turn(ticket);
+            if epoch.is_some() && turn.is_ok() && !had_its_turn {
+                break;
+            }
+            let Some(deadline) = wait.deadline().filter(|_| !state.is_cancelled(wait)) else {
+                if state.is_cancelled(wait) {
+                    return Err(Error::Cancelled);
                 }
+                let report = request.report(&state);
+                drop(state);
+                return Err(self.no_room(report));
             };
+            let overtakes = turn.err().flatten();
+            let deadline = overtakes.map_or(deadline, |from| from.min(deadline));
             state = sync::wait_until(&self.changed, state, deadline);
         }
         Ok(())

@@ -59,6 +59,9 @@ pub enum Error {
     /// The pool is closed.
     #[error("the pool is closed")]
     Closed,
+    /// The call waited, and its [`Canceller`](crate::Canceller) gave it up.
+    #[error("the call was cancelled")]
+    Cancelled,
     /// This process is a forked child, and the pool is its parent's.
     #[error("the pool belongs to the process that this one was forked from")]
     Forked,
@@ -187,7 +190,7 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoRoom(_) | Self::TooLarge { .. } => ErrorKind::Limit,
+            Self::NoRoom(_) | Self::TooLarge { .. } | Self::Cancelled => ErrorKind::Limit,
             Self::Allocation { .. } => ErrorKind::Environment,
             Self::Spill { source, .. }
             | Self::Retained { source, .. }

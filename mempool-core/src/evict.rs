@@ -5,6 +5,7 @@
 //! and go for free when their turn comes.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
 use crate::budget::{Evictor, Progress, Wait};
 use crate::entry::{Entry, EntryRef};
@@ -64,8 +65,10 @@ impl Evictor for Shared {
             // Values that another thread is evicting are no pins: their room comes, so even he who does not wait
             // for pins any more looks again when that thread is done.
             (Progress::Stuck, Some(others)) if wait.is_over() => {
-                self.passes.wait_for_one_of(others);
-                Progress::Freed
+                match self.passes.wait_for_one_of(others, self.ledger.timeout()) {
+                    true => Progress::Freed,
+                    false => Progress::Stuck,
+                }
             }
             (progress, _) => progress,
         }
@@ -350,13 +353,21 @@ impl Passes {
         (state.count > 0).then_some(state.ended)
     }
 
-    /// Returns when one of the passes that were under way has ended.
-    fn wait_for_one_of(&self, others: u64) {
+    /// Returns when one of the passes that were under way has ended, `false` when none has after `timeout`: the disk that
+    /// they write to hangs.
+    fn wait_for_one_of(&self, others: u64, timeout: Duration) -> bool {
+        let deadline = Instant::now().checked_add(timeout);
+        let is_over =
+            || !sync::MODELLED && deadline.is_some_and(|deadline| Instant::now() >= deadline);
         let mut state = sync::lock(&self.state);
         state.waiting += 1;
-        while state.ended == others && state.count > 0 {
-            state = sync::wait(&self.ended, state);
+        while state.ended == others && state.count > 0 && !is_over() {
+            state = match deadline {
+                Some(deadline) => sync::wait_until(&self.ended, state, deadline),
+                None => sync::wait(&self.ended, state),
+            };
         }
         state.waiting -= 1;
+        state.ended != others || state.count == 0
     }
 }

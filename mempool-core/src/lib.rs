@@ -73,6 +73,7 @@ mod blob;
 mod budget;
 mod buffer;
 mod builder;
+mod cancel;
 mod claim;
 mod codec;
 mod counted;
@@ -120,6 +121,7 @@ pub use blob::Blob;
 pub use budget::{Ledger, LedgerUsage, Reservation, Wait};
 pub use buffer::{ALIGNMENT, ALIGNMENT_MAX, Buffer, BufferMut};
 pub use builder::Builder;
+pub use cancel::{CancelId, Canceller};
 pub use codec::{Build, Codec, CodecName, Format, Room, copy_into, type_tag};
 pub use dref::{DRef, ReferenceList};
 pub use error::{

@@ -41,6 +41,15 @@ impl Parking {
         }
     }
 
+    /// Wakes all who wait, to look again.
+    pub(crate) fn wake_all(&self) {
+        for shard in &self.shards {
+            // The lock as in `wake`.
+            drop(sync::lock(&shard.waiting));
+            shard.changed.notify_all();
+        }
+    }
+
     fn shard(&self, slot: u32) -> &Shard {
         &self.shards[slot as usize % SHARDS]
     }

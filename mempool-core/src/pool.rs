@@ -178,6 +178,22 @@ impl<C: Send + Sync + 'static> Pool<C> {
         Ok(Pinned::new(pin))
     }
 
+    /// As [`get`](Self::get), waiting as `wait` says: for room, if the value has to be decoded, and for another thread that
+    /// reads it at the moment.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), and [`Error::Cancelled`].
+    #[track_caller]
+    pub fn get_within<'a, T>(&self, reference: &'a DRef<T>, wait: Wait) -> Result<Pinned<'a, C, T>>
+    where
+        C: Codec<T>,
+        T: Send + Sync + 'static,
+    {
+        let pinned = self.hold(reference, Location::caller(), wait)?;
+        self.shared.note_get(reference.as_any());
+        Ok(pinned)
+    }
+
     /// As [`get`](Self::get), with a guard that owns a reference of its own and may go to other threads and tasks.
     ///
     /// # Errors
@@ -438,7 +454,11 @@ impl<C: Send + Sync + 'static> Pool<C> {
         self.reserve_within(bytes, Wait::No)
     }
 
-    fn reserve_within(&self, bytes: u64, wait: Wait) -> Result<Reservation> {
+    /// As [`reserve`](Self::reserve), waiting as `wait` says.
+    ///
+    /// # Errors
+    /// As [`reserve`](Self::reserve), and [`Error::Cancelled`].
+    pub fn reserve_within(&self, bytes: u64, wait: Wait) -> Result<Reservation> {
         self.shared.check_open()?;
         self.shared.ledger.reserve(bytes, wait)
     }
@@ -591,7 +611,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
                 self.shared.load(&entry, wait)?;
                 return Pin::of_pinned(entry, site, Self::view::<T>);
             }
-            self.shared.wait_while_absent(&entry);
+            self.shared.wait_while_absent(&entry, wait)?;
             match Pin::try_new(entry, site, Self::view::<T>)? {
                 Ok(pin) => return Ok(pin),
                 Err(back) => entry = back,

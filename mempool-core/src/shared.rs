@@ -370,12 +370,17 @@ impl Shared {
     }
 
     /// Waits until the entry can be read, or no thread works on it.
-    pub(crate) fn wait_while_absent(&self, entry: &Entry) {
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`].
+    pub(crate) fn wait_while_absent(&self, entry: &Entry, wait: Wait) -> Result<()> {
         let absent = || {
             let now = entry.word.load();
             now.busy() && !now.readable()
         };
-        self.parking.wait_while(entry.slot, absent);
+        let waits = || absent() && !self.ledger.is_cancelled(wait);
+        self.parking.wait_while(entry.slot, waits);
+        if absent() && self.ledger.is_cancelled(wait) { Err(Error::Cancelled) } else { Ok(()) }
     }
 
     /// Brings a value back; the word is `Loading` by this thread's step. On success the caller holds a pin.

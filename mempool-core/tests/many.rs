@@ -2,80 +2,17 @@
 #![cfg(all(feature = "testing", not(any(loom, shuttle))))]
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test")]
 
-use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mempool_core::testing::{Call, FaultyStore, Switch};
 use mempool_core::{
-    Blob, Buffer, Codec, DRef, Error, Fingerprint, Format, Frame, Handle, MemoryStore, Pool,
-    PoolOptions, Rejected, Result, Room, Sink, Source, SpillStore, StoreError, StoreErrorKind,
+    Blob, Buffer, Codec, DRef, Error, Format, MemoryStore, Pool, PoolOptions, Rejected, Result,
+    Room, Sink, Source, StoreErrorKind,
 };
 
-/// What a store was asked for, and whether opening waits.
-#[derive(Default)]
-struct Log {
-    opened: Mutex<Vec<u64>>,
-    advised: Mutex<Vec<Vec<u64>>>,
-    held: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Log {
-    fn hold(&self, held: bool) {
-        *self.held.lock().unwrap() = held;
-        self.changed.notify_all();
-    }
-
-    fn until_opened(&self, count: usize) {
-        while self.opened.lock().unwrap().len() < count {
-            std::thread::yield_now();
-        }
-    }
-
-    fn take_opened(&self) -> Vec<u64> {
-        std::mem::take(&mut self.opened.lock().unwrap())
-    }
-}
-
-/// A store in memory that says what it is asked for.
-struct Logged(MemoryStore, Arc<Log>);
-
-fn place(handle: &Handle) -> u64 {
-    handle.segment << 32 | handle.offset
-}
-
-impl SpillStore for Logged {
-    fn write(&self, frame: &Frame<'_>) -> Result<Handle, StoreError> {
-        self.0.write(frame)
-    }
-
-    fn advise(&self, handles: &[Handle]) {
-        self.1.advised.lock().unwrap().push(handles.iter().map(place).collect());
-    }
-
-    fn open(&self, handle: &Handle, room: &mut Room) -> Result<Buffer, StoreError> {
-        self.1.opened.lock().unwrap().push(place(handle));
-        let mut held = self.1.held.lock().unwrap();
-        while *held {
-            held = self.1.changed.wait(held).unwrap();
-        }
-        drop(held);
-        self.0.open(handle, room)
-    }
-
-    fn free(&self, handle: &Handle) {
-        self.0.free(handle);
-    }
-
-    fn save(&self, frame: &Frame<'_>, path: &Path) -> Result<Fingerprint, StoreError> {
-        self.0.save(frame, path)
-    }
-
-    fn load(&self, path: &Path, room: &mut Room) -> Result<Buffer, StoreError> {
-        self.0.load(path, room)
-    }
-}
+mod stores;
+use stores::{Log, Logged};
 
 /// Bytes that have to be decoded: what comes back is a copy that the room pays for.
 struct Copied;
