@@ -1,13 +1,13 @@
 //! `Canceller`: gives up calls that wait, from another thread.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::budget::{Ledger, Wait};
 use crate::pool::Pool;
 use crate::shared::Shared;
-use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Names a [`Canceller`] in a [`Wait`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,8 +94,8 @@ impl<C: Send + Sync + 'static> Pool<C> {
     /// cancelled, it lets them wait.
     #[must_use]
     pub fn canceller(&self) -> Canceller {
+        // Not one that a model checker sees: a number carries no other data with it.
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        // Relaxed: a number carries no other data with it.
         let id = CancelId(NEXT.fetch_add(1, Ordering::Relaxed));
         let shared = self.shared();
         Canceller { id, ledger: Arc::clone(&shared.ledger), shared: Arc::downgrade(shared) }

@@ -56,8 +56,8 @@
 //! A store may have several, each with its own limit ([`SpillOptions::directory`]); [`Placement`] says which is filled. A
 //! value lies in one of them. What a directory refuses, being full or failing, goes to the next. A disk that hangs stops the
 //! threads that read what it holds, or were writing or removing something there; once it has done nothing for a second,
-//! the others write elsewhere. A `set` that waits for such a write keeps its turn for memory: those behind it that need
-//! room wait for theirs, as they do for any, until the pool's `room_timeout`.
+//! the others write elsewhere. A `set` that hangs in such a write keeps its turn for memory for a second; then those behind
+//! it overtake it, as far as there is room for them or values that can go without a write.
 //!
 //! `save_to_disk` writes where its user says; `get_file` brings the file into a directory on its own file system, if
 //! there is one.
