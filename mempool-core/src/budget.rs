@@ -144,7 +144,8 @@ struct Waiter {
 impl Waiter {
     /// From when on it is overtaken. Under a model checker there is no time.
     fn overtaken_from(&self) -> Option<Instant> {
-        self.evicting_since.filter(|_| !sync::MODELLED)?.checked_add(STALLED)
+        let since = self.evicting_since.filter(|_| !sync::MODELLED && !mutant!("never_overtaken"));
+        since?.checked_add(STALLED)
     }
 }
 
@@ -281,6 +282,9 @@ impl Ledger {
         let mut state = sync::lock(&self.state);
         if !state.cancelled.contains(&id) {
             state.cancelled.push(id);
+        }
+        if mutant!("cancelled_untold") {
+            return;
         }
         self.move_on(&mut state);
     }

@@ -76,6 +76,31 @@ const MUTANTS: &[Mutant] = &[
         "lifecycle",
         "the_lock_and_not_the_number_says_who_lives",
     ),
+    mutant(
+        "cancelled_untold",
+        "mempool-core",
+        "slow",
+        "who_is_called_off_leaves_no_trace_and_those_behind_move_up",
+    ),
+    mutant(
+        "never_overtaken",
+        "mempool-core",
+        "slow",
+        "beside_a_write_that_hangs_all_goes_on_that_needs_no_write",
+    ),
+    mutant("one_of_many_left_out", "mempool-core", "many", "many_values_are_held_or_none"),
+    mutant(
+        "ended_kept_in_queue",
+        "mempool-spill",
+        "small",
+        "a_small_value_takes_little_beside_its_bytes",
+    ),
+    mutant(
+        "views_unbounded",
+        "mempool-spill",
+        "small",
+        "a_small_value_takes_little_beside_its_bytes",
+    ),
     mutant("foreign_root_taken", "mempool-spill", "lifecycle", "another_users_root_is_refused"),
     mutant(
         "reserve_ignored",
