@@ -123,6 +123,13 @@ fn beside_a_read_that_hangs_all_goes_on_but_for_who_wants_that_value() {
 
 #[test]
 fn who_is_called_off_leaves_no_trace_and_those_behind_move_up() {
+    // It is called off while it looks for victims, and while it sleeps.
+    for rounds in 0..20 {
+        call_off_after(500 * rounds);
+    }
+}
+
+fn call_off_after(yields: usize) {
     let log = Arc::new(Log::default());
     let pool = pool(&log, 2);
     let reservation = pool.reserve(1).unwrap();
@@ -148,6 +155,7 @@ fn who_is_called_off_leaves_no_trace_and_those_behind_move_up() {
             yield_now();
         }
         assert!(!canceller.is_cancelled());
+        (0..yields).for_each(|_| yield_now());
         let start = Instant::now();
         canceller.cancel();
         assert!(canceller.is_cancelled());
