@@ -9,6 +9,11 @@ pub(crate) fn xxh3_64(bytes: &[u8]) -> u64 {
     XxHash3_64::oneshot(bytes)
 }
 
+/// The same with a seed, for the blocks of a container.
+pub(crate) fn xxh3_64_with_seed(seed: u64, bytes: &[u8]) -> u64 {
+    XxHash3_64::oneshot_with_seed(seed, bytes)
+}
+
 /// A checksum of bytes that come piece by piece.
 pub(crate) struct Running(XxHash3_64);
 

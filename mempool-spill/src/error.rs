@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use mempool_core::{FrameDamage, StoreError, StoreErrorKind};
 use rustix::io::Errno;
 
+use crate::filter::{Filter, FilterError, FilterName};
+
 /// Why the disk side failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -90,6 +92,33 @@ pub enum SpillError {
         offset: u64,
         /// What is wrong.
         damage: FrameDamage,
+    },
+    /// A frame that went through filters which the store does not have.
+    #[error(
+        "{} at offset {offset} went through the filters {filters}: open the store with them, in any order",
+        path.display()
+    )]
+    FilterMissing {
+        /// The file.
+        path: PathBuf,
+        /// Where the container starts in it.
+        offset: u64,
+        /// The names of its filters, in the order in which they were applied.
+        filters: String,
+    },
+    /// A filter could not do its work, or undo it.
+    #[error("{} at offset {offset}, filter {filter}, block {block}: {source}", path.display())]
+    Filter {
+        /// The file; of a frame that was to be written, it may be the session's directory.
+        path: PathBuf,
+        /// Where the container starts in it.
+        offset: u64,
+        /// The filter.
+        filter: FilterName,
+        /// The block, from 0.
+        block: u32,
+        /// What the filter says.
+        source: FilterError,
     },
     /// A file is shorter than what was written to it.
     #[error("{} has {found} bytes, expected {expected}: somebody has truncated it", path.display())]
@@ -194,6 +223,16 @@ impl SpillError {
         Self::Io { call, path: path.to_path_buf(), offset: Some(offset), source: source.into() }
     }
 
+    pub(crate) fn filter(
+        path: &Path,
+        offset: u64,
+        filter: &dyn Filter,
+        block: u32,
+        source: FilterError,
+    ) -> Self {
+        Self::Filter { path: path.to_path_buf(), offset, filter: filter.name(), block, source }
+    }
+
     pub(crate) fn kind(&self) -> StoreErrorKind {
         match self {
             Self::Io { source, .. } => io_kind(source),
@@ -216,6 +255,12 @@ impl SpillError {
             Self::NotRestored { .. } | Self::LabelTooLong { .. } | Self::SeveralDirectories => {
                 StoreErrorKind::Unsupported
             }
+            Self::FilterMissing { .. } => StoreErrorKind::Unsupported,
+            Self::Filter { source, .. } => match source {
+                FilterError::WrongKey { .. } => StoreErrorKind::Unsupported,
+                FilterError::Failed(_) => StoreErrorKind::Io,
+                _ => StoreErrorKind::Damaged,
+            },
             Self::Closed { .. } => StoreErrorKind::Closed,
         }
     }

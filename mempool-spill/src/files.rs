@@ -146,13 +146,18 @@ impl Files {
     pub(crate) fn take(&self, bytes: u64) -> Result<SegmentFile, SpillError> {
         let bytes = bytes.next_multiple_of(4096);
         if let Some(mut kept) = self.take_idle(bytes) {
-            // What is longer than needed goes back to the disk; the file itself stays as long as it is.
-            if kept.len > bytes && self.punch(&kept, &(bytes..kept.len)) {
-                kept.len = bytes;
-            }
+            self.cut(&mut kept, bytes);
             return Ok(kept);
         }
         self.with_room(|| self.make(bytes))
+    }
+
+    /// Gives what is longer than needed back to the disk; the file itself stays as long as it is.
+    pub(crate) fn cut(&self, file: &mut SegmentFile, bytes: u64) {
+        let bytes = bytes.next_multiple_of(4096);
+        if file.len > bytes && self.punch(file, &(bytes..file.len)) {
+            file.len = bytes;
+        }
     }
 
     /// What is kept for later makes room for what is needed now: then it is tried once more.

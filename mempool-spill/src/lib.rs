@@ -62,11 +62,17 @@
 //! `save_to_disk` writes where its user says; `get_file` brings the file into a directory on its own file system, if
 //! there is one.
 //!
+//! # Filters
+//!
+//! [`SpillOptions::filter`] puts what is written through filters: `Lz4`, `Zstd`, `Encrypt` (features `lz4`, `zstd`, which builds a C
+//! library, and `encrypt`), or a [`Filter`] of your own. A filtered store decodes what it reads into counted memory.
+//!
 //! # What is checked
 //!
 //! | bytes | checked |
 //! | --- | --- |
 //! | written by this process in this session | the file's length when it is mapped; the header at each open; content with [`Verify::Always`] |
+//! | written through filters | as above, and each block by a checksum; with `Encrypt` each block is authenticated, at every read |
 //! | retained by an earlier store | the manifest when it is restored; header, length, every byte, and the content by its codec, when a value is first read |
 //! | a file that `save_to_disk` wrote | brought into the session first, so that nobody can change it; then header, length, and every byte |
 //! | a file that `map_file` maps in place | header, length, and every byte, once by `Pool::read_frame`; nobody may write to it, which the caller promises |
@@ -88,13 +94,17 @@ macro_rules! mutant {
     }};
 }
 
+mod chain;
 mod checksum;
+mod container;
+mod decode;
 mod directory;
 mod disk;
 mod error;
 #[cfg(feature = "testing")]
 mod faulty;
 mod files;
+mod filter;
 mod machine;
 mod map;
 mod options;
@@ -116,11 +126,22 @@ mod volume;
 mod warning;
 mod writer;
 
+pub use container::{Applied, Container};
+pub use decode::check_blocks;
 pub use directory::{Directory, DirectoryState, DirectoryUsage};
 pub use disk::{Disk, RealDisk};
 pub use error::SpillError;
 #[cfg(feature = "testing")]
 pub use faulty::{DiskCall, DiskFault, FaultyDisk};
+#[cfg(feature = "encrypt")]
+pub use filter::Encrypt;
+#[cfg(feature = "lz4")]
+pub use filter::Lz4;
+#[cfg(feature = "zstd")]
+pub use filter::Zstd;
+#[cfg(feature = "testing")]
+pub use filter::check_filter;
+pub use filter::{Block, Filter, FilterError, FilterName, KeyId, Parameters};
 pub use machine::{Machine, MachineError, MachineMemory};
 pub use map::map_file;
 pub use options::{ReadMode, SpillOptions, Verify};

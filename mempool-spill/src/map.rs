@@ -31,7 +31,8 @@ pub(crate) fn map(file: &File, bytes: u64) -> io::Result<Mmap> {
 /// `Pool::get_file` needs no such promise: it brings the file into the session first. The map is counted by no pool.
 ///
 /// # Errors
-/// When the file is not there, is no regular file, or cannot be mapped.
+/// When the file is not there, is no regular file, or cannot be mapped; [`SpillError::FilterMissing`] for a frame that went
+/// through filters, which no map undoes.
 ///
 /// # Safety
 /// Until the last buffer of the map is dropped, nobody, in this process or another, writes to the file or makes it
@@ -41,6 +42,7 @@ pub unsafe fn map_file(path: impl AsRef<Path>) -> Result<Buffer, SpillError> {
     let (file, bytes) = open_user_frame(path)?;
     // The caller's promise takes the place of the session's.
     let map = map(&file, bytes).map_err(|e| SpillError::io("map", path, e))?;
+    crate::container::refuse(&map, path, 0)?;
     Ok(Buffer::adopt(map, None))
 }
 

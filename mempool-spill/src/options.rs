@@ -1,10 +1,16 @@
 //! `SpillOptions`: how a store is opened.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use mempool_core::Header;
+
+use crate::chain::Chain;
+use crate::decode::check_file;
 use crate::directory::Directory;
 use crate::disk::{Disk, RealDisk};
 use crate::error::SpillError;
+use crate::filter::Filter;
 use crate::placement::Placement;
 use crate::retained::{LABEL_BYTES_MAX, SHARED_BYTES_MAX};
 use crate::storage::SpillStorage;
@@ -48,6 +54,7 @@ pub struct SpillOptions {
     pub(crate) verify: Verify,
     pub(crate) read_mode: ReadMode,
     pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) chain: Chain,
     pub(crate) label: String,
     /// The retained session to be restored, by the name of its directory.
     pub(crate) session: Option<String>,
@@ -75,6 +82,7 @@ impl SpillOptions {
             verify: Verify::default(),
             read_mode: ReadMode::default(),
             disk: Arc::new(RealDisk),
+            chain: Chain::default(),
             label: String::new(),
             session: None,
         }
@@ -139,6 +147,62 @@ impl SpillOptions {
         self.segment_bytes = bytes.clamp(BLOCK, SHARED_BYTES_MAX).next_multiple_of(BLOCK);
         self.own_segment_bytes = Self::OWN_SEGMENT_BYTES.min(self.segment_bytes / 4);
         self
+    }
+
+    /// Puts all that is written from now on through `filter`, behind the filters that were added before: compress first,
+    /// then encrypt. Reading undoes them in reverse.
+    ///
+    /// That goes for the session's files and for those that `save_to_disk` writes. What is read is decoded into memory
+    /// that the pool counts and can evict, never mapped: a value then needs room to be got, one that is larger than the
+    /// memory limit answers `TooLarge`, and pins may leave no room for it (`NoRoom`), as with [`ReadMode::Copy`].
+    /// Frames go through in blocks of 256 KiB; a thread that writes or reads takes up to three megabytes beside what
+    /// the pool counts. A frame that is written to a file of its own needs disk for the most that the filters may make
+    /// of it, and gives back what it did not need.
+    ///
+    /// A saved file, or a retained session, says which filters it went through; a store reads those that it can undo, in
+    /// any order, and files without any. What an attacker may put in the place of a saved file without filters is not
+    /// noticed by an encrypting store.
+    ///
+    /// ```
+    /// # #[cfg(all(feature = "lz4", feature = "encrypt"))] {
+    /// use mempool_core::{Blob, PoolOptions};
+    /// use mempool_spill::{Encrypt, Lz4, SpillOptions};
+    ///
+    /// # let key = [7; 32];
+    /// let store = SpillOptions::new(std::env::temp_dir());
+    /// let store = store.filter(Lz4).filter(Encrypt::with_key(key)).open().unwrap();
+    /// let pool = PoolOptions::new().memory_limit(1 << 20).store(store).open(Blob);
+    /// let value = pool.set(vec![1; 100_000]).unwrap();
+    /// drop(pool.move_to_disk(&value).unwrap());
+    /// assert_eq!(pool.get(&value).unwrap()[99_999], 1);
+    /// # pool.close().unwrap();
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// With the ninth filter.
+    #[must_use]
+    pub fn filter(mut self, filter: impl Filter) -> Self {
+        self.chain.push(Arc::new(filter));
+        self
+    }
+
+    /// Undoes `filter` where a saved file or a retained session went through it, and writes nothing through it: for an
+    /// earlier key, or for files of a pool with other filters.
+    #[must_use]
+    pub fn reads(mut self, filter: impl Filter) -> Self {
+        self.chain.push_other(Arc::new(filter));
+        self
+    }
+
+    /// Decodes a saved file that went through filters, block by block, and checks every byte of it. Opens no session and
+    /// takes no more memory than a few blocks; the directory is not looked at.
+    ///
+    /// # Errors
+    /// [`SpillError::FilterMissing`] where these options lack one; [`SpillError::Filter`] with a wrong key, or for bytes
+    /// that are not authentic; [`SpillError::Damaged`], for a file without filters as well.
+    pub fn check_file(&self, path: impl AsRef<Path>) -> Result<Header, SpillError> {
+        check_file(&self.chain, path.as_ref())
     }
 
     /// How much is checked when a frame is opened.
@@ -227,6 +291,7 @@ impl std::fmt::Debug for SpillOptions {
             .field("segment_bytes", &self.segment_bytes)
             .field("verify", &self.verify)
             .field("read_mode", &self.read_mode)
+            .field("filters", &self.chain.names().collect::<Vec<_>>())
             .field("label", &self.label)
             .finish_non_exhaustive()
     }

@@ -31,11 +31,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use mempool_core::{FrameDamage, Handle, Header, KeptValue, Manifest};
+use mempool_core::{FrameDamage, Handle, Header, Id, KeptValue, Manifest};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::checksum::xxh3_64;
+use crate::container;
 use crate::error::SpillError;
 use crate::session::DIRECTORY;
 
@@ -285,7 +286,8 @@ impl Retained {
     /// Reads the frame of a value and checks every byte of it, and that it is the one that the manifest means.
     ///
     /// # Errors
-    /// [`SpillError::Damaged`] and others, with file and offset. `Ok(None)` for a value that is gone.
+    /// [`SpillError::Damaged`] and others, with file and offset; [`SpillError::FilterMissing`] for a frame that went
+    /// through filters and whose blocks are whole, each by its checksum. `Ok(None)` for a value that is gone.
     pub fn check(&self, value: &KeptValue) -> Result<Option<Header>, SpillError> {
         let Some(handle) = value.frame else { return Ok(None) };
         let segment = self.segments.iter().find(|segment| segment.segment == handle.segment);
@@ -303,13 +305,14 @@ impl Retained {
         read.map_err(|e| SpillError::io_at("read", &path, handle.offset, e))?;
         let damaged =
             |damage| SpillError::Damaged { path: path.clone(), offset: handle.offset, damage };
+        if container::begins(&frame) {
+            let container = container::check_whole(&frame).map_err(damaged)?;
+            check_value(value, container.pool, container.id).map_err(damaged)?;
+            let filters = container.chain();
+            return Err(SpillError::FilterMissing { path, offset: handle.offset, filters });
+        }
         let header = Header::check_whole(&frame, xxh3_64).map_err(damaged)?;
-        if header.pool != value.pool {
-            return Err(damaged(FrameDamage::Field { field: "pool", found: header.pool }));
-        }
-        if header.id != value.id {
-            return Err(damaged(FrameDamage::Id { expected: value.id, found: header.id }));
-        }
+        check_value(value, header.pool, header.id).map_err(damaged)?;
         let format = self.manifest.formats.get(value.format as usize);
         if format.is_none_or(|kept| kept.format != header.format) {
             let expected = format.map_or_else(String::new, |kept| kept.format.to_string());
@@ -320,6 +323,16 @@ impl Retained {
         }
         Ok(Some(header))
     }
+}
+
+fn check_value(value: &KeptValue, pool: u64, id: Id) -> Result<(), FrameDamage> {
+    if pool != value.pool {
+        return Err(FrameDamage::Field { field: "pool", found: pool });
+    }
+    if id != value.id {
+        return Err(FrameDamage::Id { expected: value.id, found: id });
+    }
+    Ok(())
 }
 
 /// Whether the frames of a manifest can lie where it says: in its files, and no two of them in one place.

@@ -18,10 +18,11 @@ use mempool_core::{Fingerprint, Frame, StoreError};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::chain::Chain;
 use crate::disk::Disk;
 use crate::error::SpillError;
 use crate::session::{leads_to, names};
-use crate::writer::{Target, write_frame};
+use crate::writer::{Target, write_through};
 
 /// What the name of each temporary file starts with.
 const PREFIX: &str = ".mempool-save-";
@@ -38,6 +39,7 @@ pub(crate) fn save(
     path: &Path,
     name: &Path,
     frame: &Frame<'_>,
+    chain: &Chain,
 ) -> Result<Fingerprint, StoreError> {
     let directory = path.parent().unwrap_or(path);
     let (temporary, file) = create(disk, dir.as_fd(), directory)?;
@@ -47,7 +49,7 @@ pub(crate) fn save(
     };
     let write = || {
         let target = Target { disk, file: &file, path, offset: 0, piece: Target::WHOLE };
-        let header = write_frame(&target, frame)?;
+        let (_, header) = write_through(chain, &target, frame)?;
         // A sync that failed is never tried again: the kernel may have forgotten what was lost. The file goes.
         disk.sync(&file).map_err(|e| SpillError::io("sync", path, e))?;
         Ok(header)

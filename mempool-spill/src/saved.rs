@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use mempool_core::{Fingerprint, Frame, FrameDamage, StoreError};
 use rustix::fs::{Mode, OFlags};
 
+use crate::chain::Chain;
 use crate::disk::write_all_at;
 use crate::error::SpillError;
 use crate::files::Files;
@@ -70,13 +71,14 @@ impl Files {
         &self,
         frame: &Frame<'_>,
         path: &Path,
+        chain: &Chain,
     ) -> Result<Fingerprint, StoreError> {
         let (directory, name) = self.parent_of(path)?;
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         let dir = rustix::fs::open(&directory, flags, Mode::empty());
         let dir = File::from(dir.map_err(|e| SpillError::io("open", &directory, e))?);
         self.session().sweep_saves(&dir);
-        save::save(self.disk(), &dir, path, &name, frame)
+        save::save(self.disk(), &dir, path, &name, frame, chain)
     }
 
     /// The directory of a file of the user's, and its name there.

@@ -66,6 +66,11 @@ impl Segment {
         self.file.as_ref().expect("a segment has its file until it is dropped")
     }
 
+    /// The file of a segment that nobody has looked at yet.
+    pub(crate) fn file_mut(&mut self) -> Option<&mut SegmentFile> {
+        self.file.as_mut()
+    }
+
     pub(crate) fn views(&self) -> &Views {
         &self.views
     }

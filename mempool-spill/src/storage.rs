@@ -17,7 +17,7 @@ use crate::placement::{Load, Placement};
 use crate::quota::Total;
 use crate::session::{Session, Swept};
 use crate::standing::Standing;
-use crate::volume::Volume;
+use crate::volume::{Volume, filtered};
 use crate::warning::Warning;
 
 /// The store of a pool: a session in each of its directories.
@@ -54,7 +54,7 @@ impl SpillStorage {
         let devices = devices(&options.directories)?;
         let several = devices.len() > 1;
         let total = several.then(|| Total::new(options.disk_limit));
-        let (placement, options) = (options.placement, Arc::new(options));
+        let (placement, options) = (options.placement, Arc::new(filtered::options(options)));
         // What was opened before one that cannot be opened is removed by its drop.
         let members = devices.iter().enumerate().map(|(index, &device)| {
             let volume = Volume::open(&options, index, total.as_ref())?;
@@ -78,7 +78,7 @@ impl SpillStorage {
         let (session, swept, kept, file) =
             Session::restore(directory.path(), &options.label, options.session.as_deref())?;
         let warnings = Warning::of(directory.path(), session.dir()).into_iter().collect();
-        let (placement, options) = (options.placement, Arc::new(options));
+        let (placement, options) = (options.placement, Arc::new(filtered::options(options)));
         let volume = Volume::restored(&options, session, swept, &kept, &file)?;
         let members = vec![Member { volume, standing: Standing::new(), room_bytes: 0, device }];
         Ok(Self(Arc::new(Volumes { members, placement, total: None, warnings })))

@@ -16,10 +16,12 @@ use mempool_core::{
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+pub(crate) mod filtered;
 mod reclaim;
 mod retain;
 
 use crate::checksum::xxh3_64;
+use crate::container;
 use crate::disk::Disk;
 use crate::error::SpillError;
 use crate::files::Files;
@@ -30,7 +32,7 @@ use crate::saved::open_user_frame;
 use crate::segment::{NOT_SHARED, Segment};
 use crate::session::{Session, Swept};
 use crate::views::{BLOCK, OwnView, SharedView};
-use crate::writer::{Batch, Target, write_frame};
+use crate::writer::{Batch, Target, write_frame, write_through};
 use retain::{Keeping, Manifests, Standing};
 
 /// What a store has in one directory. A store of one directory is this and no more.
@@ -193,14 +195,20 @@ impl Volume {
     }
 
     fn write_large(&self, frame: &Frame<'_>) -> Result<Handle, StoreError> {
-        let bytes = frame.frame_bytes();
-        let segment = Segment::new(self.files.take(bytes)?, &self.files, NOT_SHARED);
-        if let Err(error) = write_frame(&self.target(&segment, 0, Target::WHOLE), frame) {
-            segment.condemn();
-            drop(segment);
-            self.files.sweep();
-            return Err(error);
-        }
+        let chain = &self.options.chain;
+        let bytes_max = chain.bytes_max(frame.frame_bytes());
+        let mut segment = Segment::new(self.files.take(bytes_max)?, &self.files, NOT_SHARED);
+        let written = write_through(chain, &self.target(&segment, 0, Target::WHOLE), frame);
+        let bytes = match written {
+            Ok((bytes, _)) => bytes,
+            Err(error) => {
+                segment.condemn();
+                drop(segment);
+                self.files.sweep();
+                return Err(error);
+            }
+        };
+        self.give_back_tail(&mut segment, bytes);
         let number = self.lock().insert(segment, None).ok_or_else(|| self.files.closed())?;
         self.files.note_live(bytes);
         Ok(Handle { segment: number, offset: 0, bytes })
@@ -220,7 +228,8 @@ impl Volume {
         let mut batch = self.batches.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let batch = batch.get_or_insert_default();
         batch.clear();
-        frames.iter().try_for_each(|frame| batch.push(frame))?;
+        let (chain, path) = (&self.options.chain, self.session_path());
+        frames.iter().try_for_each(|frame| batch.push(frame, chain, path))?;
         batch.round_to_pages();
         let run = self.take_run(&batch.extent())?;
         self.target(&run.segment, run.offset, BLOCK).write(batch.bytes(), run.offset)?;
@@ -253,7 +262,7 @@ impl Volume {
         let mut sum = 0_u64;
         let fits = |frame: &&Frame<'_>| {
             let align = u64::from(frame.header().align).max(PLACE);
-            sum = sum.saturating_add(frame.frame_bytes()).saturating_add(align);
+            sum = sum.saturating_add(self.bytes_max(frame)).saturating_add(align);
             sum <= self.options.segment_bytes / 2
         };
         frames.iter().take_while(fits).count().max(1)
@@ -414,6 +423,9 @@ impl Volume {
     }
 
     fn open_frame(&self, handle: &Handle, room: &mut Room) -> Result<Buffer, StoreError> {
+        if let Some(frame) = self.open_filtered(handle, room)? {
+            return Ok(frame);
+        }
         if self.options.read_mode == ReadMode::Copy {
             let (segment, _) = self.segment(handle)?;
             return self.read_frame(&segment.file().file, &segment.file().path, handle, room);
@@ -496,6 +508,9 @@ impl Volume {
 
     /// A file of the user's: brought into the session and mapped, or read into memory, where nobody else changes it.
     fn load_frame(&self, path: &Path, room: &mut Room) -> Result<Buffer, StoreError> {
+        if let Some(frame) = self.load_filtered(path, room)? {
+            return Ok(frame);
+        }
         let mut copy = |file: &File, len| {
             self.read_frame(file, path, &Handle { segment: 0, offset: 0, bytes: len }, room)
         };
@@ -581,6 +596,7 @@ impl State {
 }
 
 fn verify(frame: &Buffer, path: &Path, offset: u64) -> Result<(), SpillError> {
+    container::refuse(frame, path, offset)?;
     Header::check_whole(frame, xxh3_64).map(|_| ()).map_err(|damage| SpillError::Damaged {
         path: path.to_path_buf(),
         offset,
@@ -592,8 +608,8 @@ impl SpillStore for Volume {
     fn write(&self, frame: &Frame<'_>) -> Result<Handle, StoreError> {
         self.check_process()?;
         match frame.frame_bytes() {
-            own if own >= self.options.own_segment_bytes => self.write_large(frame),
-            small if small <= Self::BATCH_BYTES => {
+            _ if self.has_own_segment(frame) => self.write_large(frame),
+            small if small <= Self::BATCH_BYTES || !self.options.chain.is_empty() => {
                 Ok(self.write_small(std::slice::from_ref(frame))?[0])
             }
             _ => self.write_shared(frame),
@@ -604,8 +620,9 @@ impl SpillStore for Volume {
         if let Err(error) = self.check_process() {
             return (Vec::new(), Some(error.into()));
         }
-        let bound = Self::BATCH_BYTES.min(self.options.own_segment_bytes.saturating_sub(1));
-        let small = |frame: &Frame<'_>| frame.frame_bytes() <= bound;
+        let small = |frame: &Frame<'_>| {
+            frame.frame_bytes() <= Self::BATCH_BYTES && !self.has_own_segment(frame)
+        };
         let mut handles = Vec::with_capacity(frames.len());
         for run in frames.chunk_by(|a, b| small(a) && small(b)) {
             match self.write_run(run, &mut handles) {
@@ -699,7 +716,7 @@ impl SpillStore for Volume {
 
     fn save(&self, frame: &Frame<'_>, path: &Path) -> Result<Fingerprint, StoreError> {
         self.check_process()?;
-        self.files.save_frame(frame, path)
+        self.files.save_frame(frame, path, &self.options.chain)
     }
 
     fn load(&self, path: &Path, room: &mut Room) -> Result<Buffer, StoreError> {
@@ -715,6 +732,10 @@ impl SpillStore for Volume {
 
     fn share(&self, handle: &Handle) -> Option<(File, u64, u64)> {
         self.check_process().ok()?;
+        // Whoever gets the descriptor cannot undo filters.
+        if self.options.chain.decodes() {
+            return None;
+        }
         let (segment, _) = self.segment(handle).ok()?;
         segment.condemn();
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;

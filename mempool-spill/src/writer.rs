@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use mempool_core::{Content, Frame, StoreError};
 
+use crate::chain::{Chain, Output};
 use crate::checksum::{Running, xxh3_64};
 use crate::disk::{Disk, write_all_at};
 use crate::error::SpillError;
@@ -58,6 +59,43 @@ pub(crate) fn write_frame(target: &Target<'_>, frame: &Frame<'_>) -> Result<Vec<
     Ok(sealed)
 }
 
+/// Writes `frame` to its place through the filters of `chain`, if it has any; answers how long it is there, and the
+/// frame's header.
+pub(crate) fn write_through(
+    chain: &Chain,
+    target: &Target<'_>,
+    frame: &Frame<'_>,
+) -> Result<(u64, Vec<u8>), StoreError> {
+    if chain.is_empty() {
+        return Ok((frame.frame_bytes(), write_frame(target, frame)?));
+    }
+    let at = target.offset.saturating_add(chain.header_bytes());
+    let written = chain.write(frame, target.path, &mut FileOutput { target, at })?;
+    target.write(&written.header, target.offset)?;
+    Ok((written.container_bytes, written.frame_header))
+}
+
+/// The blocks of a container, one behind the other in a file.
+struct FileOutput<'a> {
+    target: &'a Target<'a>,
+    at: u64,
+}
+
+impl Output for FileOutput<'_> {
+    fn put(&mut self, bytes: &[u8]) -> Result<(), SpillError> {
+        self.target.write_piece(bytes, self.at)?;
+        self.at = self.at.saturating_add(bytes.len() as u64);
+        Ok(())
+    }
+}
+
+impl Output for Gather<'_> {
+    fn put(&mut self, bytes: &[u8]) -> Result<(), SpillError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
 /// Small frames that stand one behind the other, for one write.
 ///
 /// The memory is used again from batch to batch: what is hashed and written was touched a moment ago, and lies in the
@@ -87,10 +125,16 @@ impl Batch {
         Extent { bytes: self.bytes.len() as u64, align: self.align, frames: &self.frames }
     }
 
-    /// Adds a frame. The batch is as it was when that fails.
-    pub(crate) fn push(&mut self, frame: &Frame<'_>) -> Result<(), StoreError> {
+    /// Adds a frame, through the filters of `chain`, whose errors name `path`. The batch is as it was when that fails.
+    pub(crate) fn push(
+        &mut self,
+        frame: &Frame<'_>,
+        chain: &Chain,
+        path: &Path,
+    ) -> Result<(), StoreError> {
         let before = self.bytes.len();
-        let pushed = self.gather(frame);
+        let pushed =
+            if chain.is_empty() { self.gather(frame) } else { self.filter(frame, chain, path) };
         if pushed.is_err() {
             self.bytes.truncate(before);
         }
@@ -110,6 +154,17 @@ impl Batch {
         head[start..].copy_from_slice(&self.header);
         self.frames.push((start as u64, frame.frame_bytes()));
         self.align = self.align.max(align);
+        Ok(())
+    }
+
+    fn filter(&mut self, frame: &Frame<'_>, chain: &Chain, path: &Path) -> Result<(), StoreError> {
+        // Decoded into other memory, so a container has no alignment of its own.
+        let start = to_usize((self.bytes.len() as u64).next_multiple_of(PLACE));
+        let behind = start.saturating_add(to_usize(chain.header_bytes()));
+        self.bytes.resize(behind, 0);
+        let written = chain.write(frame, path, &mut Gather(&mut self.bytes))?;
+        self.bytes[start..behind].copy_from_slice(&written.header);
+        self.frames.push((start as u64, written.container_bytes));
         Ok(())
     }
 

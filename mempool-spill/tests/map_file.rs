@@ -5,7 +5,7 @@
 use std::fs;
 
 use mempool_core::{Blob, Error, PoolOptions};
-use mempool_spill::{SpillError, SpillOptions, map_file};
+use mempool_spill::{Lz4, SpillError, SpillOptions, map_file};
 
 #[test]
 fn a_file_is_mapped_in_place_and_checked_whole() {
@@ -37,4 +37,23 @@ fn a_file_is_mapped_in_place_and_checked_whole() {
     assert!(matches!(refused, Err(SpillError::NotRegular { .. })));
     pool.close().unwrap();
     fs::remove_dir_all(&scratch).unwrap();
+}
+
+#[test]
+fn a_file_that_went_through_filters_is_refused() {
+    let directory =
+        std::env::temp_dir().join(format!("mempool-map-filtered-{}", std::process::id()));
+    std::fs::create_dir(&directory).unwrap();
+    let store = SpillOptions::new(&directory).filter(Lz4).open().unwrap();
+    let pool = PoolOptions::new().memory_limit(1 << 20).store(store).open(Blob);
+    let path = directory.join("filtered");
+    pool.save_to_disk(&pool.set(vec![7; 1000]).unwrap(), &path).unwrap();
+    // SAFETY: nobody else knows the file.
+    let mapped = unsafe { map_file(&path) };
+    assert!(
+        matches!(&mapped, Err(SpillError::FilterMissing { filters, .. }) if filters == "lz4"),
+        "{mapped:?}"
+    );
+    drop(pool);
+    std::fs::remove_dir_all(&directory).unwrap();
 }

@@ -8,8 +8,9 @@ use mempool_core::{Handle, Header, Id, SpillStore};
 
 use super::{Slot, State, Volume};
 use crate::checksum::xxh3_64;
+use crate::container;
 use crate::error::SpillError;
-use crate::places::Places;
+use crate::places::{PLACE, Places};
 use crate::segment::Segment;
 use crate::views::BLOCK;
 use crate::writer::Batch;
@@ -109,14 +110,25 @@ impl Volume {
         };
         let mut fixed = [0; 128];
         read(&mut fixed, offset)?;
-        let bytes = Header::frame_bytes_of(&fixed)?;
-        let len = usize::try_from(bytes).ok().filter(|_| bytes < self.options.own_segment_bytes)?;
+        let container = self.is_filtered();
+        let bytes = match container {
+            true => container::bytes_of(&fixed),
+            false => Header::frame_bytes_of(&fixed),
+        }?;
+        let bound = self.options.chain.bytes_max(self.options.own_segment_bytes);
+        let len = usize::try_from(bytes).ok().filter(|_| bytes < bound)?;
         let mut frame = vec![0; len];
         read(&mut frame, offset)?;
+        let handle = Handle { segment: number, offset, bytes };
+        if container {
+            let container = container::check_whole(&frame).ok()?;
+            batch.push_written(&frame, PLACE);
+            return Some((container.id, handle));
+        }
         // Checked whole: the place may have been freed, and be written anew at this moment.
         let header = Header::check_whole(&frame, xxh3_64).ok()?;
         batch.push_written(&frame, u64::from(header.align));
-        Some((header.id, Handle { segment: number, offset, bytes }))
+        Some((header.id, handle))
     }
 
     /// Writes the frames of `batch` to a new place and frees the places that they had.

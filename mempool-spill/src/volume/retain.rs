@@ -59,6 +59,11 @@ pub(super) struct Keeping {
 }
 
 impl Keeping {
+    /// Whether an earlier store has written it.
+    pub(super) fn is_restored(&self) -> bool {
+        self.restored.is_some()
+    }
+
     /// Whether it may be written to, given back in part, and have its frames moved.
     pub(super) fn is_ours(self) -> bool {
         self.standing == Standing::Ours
