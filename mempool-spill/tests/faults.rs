@@ -1,4 +1,5 @@
-//! Every call of the disk fails: by each errno that it may have, once, twice and for ever, at each turn of six workloads.
+//! Every call of the disk fails: by each errno that it may have, once, twice and for ever, at each turn of six workloads, with
+//! filters and without.
 //!
 //! `FAULT_SHARE=n` runs one of n of all cases (1 runs all), `FAULT_SEEDS=n` has each workload in n forms,
 //! `FAULT_POINTS=n` bounds how many turns of one call in one workload are tried. `FAULT_CASE` is one case as a failure
@@ -13,10 +14,12 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use mempool_core::{Error, ErrorKind};
-use mempool_spill::{DiskCall, DiskFault, FaultyDisk};
+use mempool_spill::{DiskCall, DiskFault, Encrypt, FaultyDisk, Lz4};
 
 mod workloads;
-use workloads::{Book, Random, Scratch, Workload, bytes, check_saved_files, close_empty, number};
+use workloads::{
+    Book, LIMIT, Random, Scratch, Workload, bytes, check_saved_files, close_empty, number,
+};
 
 const EIO: i32 = 5;
 const ENOMEM: i32 = 12;
@@ -39,6 +42,8 @@ struct Case {
     times: u64,
     /// How many succeed before.
     skip: u64,
+    /// Whether the store writes through lz4 and encryption.
+    filtered: bool,
 }
 
 /// How a call may fail: a sync that failed with EIO is the write that came to nothing.
@@ -58,9 +63,11 @@ fn faults_of(call: DiskCall) -> Vec<DiskFault> {
 fn cases(seeds: u64, points_max: u64) -> Vec<Case> {
     let mut cases = Vec::new();
     let mut made: BTreeMap<String, u64> = BTreeMap::new();
-    for (workload, seed) in Workload::ALL.into_iter().flat_map(|w| (1..=seeds).map(move |s| (w, s)))
+    let forms = (1..=seeds).flat_map(|seed| [(seed, false), (seed, true)]);
+    for (workload, (seed, filtered)) in
+        Workload::ALL.into_iter().flat_map(|w| forms.clone().map(move |form| (w, form)))
     {
-        let calls = run(workload, seed, &FaultyDisk::new(), None).calls;
+        let calls = run(workload, seed, filtered, &FaultyDisk::new(), None).calls;
         let calls = |call| calls[DiskCall::ALL.iter().position(|one| *one == call).unwrap()];
         for call in DiskCall::ALL {
             // A few more than there were: two threads do not make the same calls each time. Of very many, as many as
@@ -74,7 +81,7 @@ fn cases(seeds: u64, points_max: u64) -> Vec<Case> {
                 let faults = faults_of(call).into_iter();
                 faults.flat_map(move |fault| times.map(|times| (skip, fault, times)))
             }) {
-                cases.push(Case { workload, seed, call, fault, times, skip });
+                cases.push(Case { workload, seed, call, fault, times, skip, filtered });
             }
         }
     }
@@ -91,14 +98,14 @@ fn errno_of(fault: DiskFault) -> i32 {
 }
 
 /// Panics unless the fault explains the error: its cause is the fault's own errno, and its kind says what helps.
-fn explain(workload: Workload, case: Option<Case>, error: &Error) {
+fn explain(workload: Workload, filtered: bool, case: Option<Case>, error: &Error) {
     // Two threads hold values that each other's room might come from, and nobody waits for anybody. Where nothing can be
-    // mapped a value is read into memory, which may be too small for it.
+    // mapped, or a filter is to be undone, a value is read into memory, which may be too small for it.
     let crowded = workload == Workload::Threads;
     let unmapped = case.is_some_and(|case| case.call == DiskCall::Map);
     match error {
         Error::NoRoom(_) | Error::Pinned { .. } if crowded => return,
-        Error::NoRoom(_) | Error::TooLarge { .. } if unmapped => return,
+        Error::NoRoom(_) | Error::TooLarge { .. } if unmapped || filtered => return,
         _ => {}
     }
     let Some(case) = case else { panic!("nothing failed, and yet: {error}") };
@@ -124,16 +131,26 @@ struct Seen {
 }
 
 /// Runs the workload with the fault armed, then everything that must hold afterwards.
-fn run(workload: Workload, seed: u64, disk: &FaultyDisk, case: Option<Case>) -> Seen {
+fn run(
+    workload: Workload,
+    seed: u64,
+    filtered: bool,
+    disk: &FaultyDisk,
+    case: Option<Case>,
+) -> Seen {
     let scratch = Scratch::in_memory("faults");
     // With a reserve the disk is asked for its free space as well.
-    let options = workloads::options(&scratch.0).free_space_reserve(1);
+    let mut options = workloads::options(&scratch.0).free_space_reserve(1);
+    if filtered {
+        options = options.filter(Lz4).filter(Encrypt::with_key([7; 32]));
+    }
     let store = options.disk(disk.clone()).open().unwrap();
-    let pool = workloads::pool(store);
+    // What is decoded must fit into memory: the largest values do, one at a time.
+    let pool = workloads::pool_of(store, if filtered { 3 * LIMIT } else { LIMIT });
     if let Some(case) = case {
         disk.fail(case.call, case.skip, case.times, case.fault);
     }
-    let explain = |error: &Error| explain(workload, case, error);
+    let explain = |error: &Error| explain(workload, filtered, case, error);
     let mut book = Book::new(&pool, &scratch.0, &explain);
     workload.run(&mut book, seed);
     // While the fault is there, a read may fail by it; it never answers other bytes.
@@ -174,7 +191,7 @@ fn every_call_fails_at_every_turn() {
         let (disk, case) = (FaultyDisk::new(), *case);
         let worker = disk.clone();
         let answer = within(PATIENCE, case, move || {
-            run(case.workload, case.seed, &worker, Some(case)).errors
+            run(case.workload, case.seed, case.filtered, &worker, Some(case)).errors
         });
         errors += answer;
         faults += disk.failed();

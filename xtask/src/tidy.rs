@@ -29,6 +29,7 @@ const UNSAFE_FILES: &[&str] = &[
     "mempool-spill/src/sigbus.rs",
     "mempool-spill/tests/map_file.rs",
     "mempool-spill/benches/small.rs",
+    "mempool-spill/tests/filtered_memory.rs",
     "mempool-spill/tests/small.rs",
     "mempool-codec/tests/exact.rs",
     "mempool-codec/tests/hostile.rs",

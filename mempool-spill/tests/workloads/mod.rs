@@ -70,7 +70,11 @@ pub(crate) fn options(directory: &Path) -> SpillOptions {
 }
 
 pub(crate) fn pool(store: SpillStorage) -> Pool<Blob> {
-    let options = PoolOptions::new().memory_limit(LIMIT).room_timeout(Duration::ZERO);
+    pool_of(store, LIMIT)
+}
+
+pub(crate) fn pool_of(store: SpillStorage, limit: u64) -> Pool<Blob> {
+    let options = PoolOptions::new().memory_limit(limit).room_timeout(Duration::ZERO);
     options.store(store).open(Blob)
 }
 
