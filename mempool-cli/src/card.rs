@@ -87,6 +87,8 @@ pub(crate) struct MemoryPart {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct SpillPart {
     pub(crate) places: Vec<Place>,
+    /// What was written went through these.
+    pub(crate) filters: Vec<String>,
     /// Values written to make room.
     pub(crate) spills: u64,
     pub(crate) spilled_bytes: u64,
@@ -326,6 +328,9 @@ impl Card {
         let places: Vec<_> = spill.places.iter().map(Place::to_string).collect();
         let (peak, places) = (Bytes(spill.peak_disk_bytes), places.join(" and "));
         line(f, "disk", format_args!("{peak} at most, under {places}"))?;
+        if spill.filters.iter().any(|filter| filter != "none") {
+            line(f, "filters", format_args!("{}", spill.filters.join(", then ")))?;
+        }
         let peaks = &self.memory.process_peaks;
         let [anonymous, shared, mapped] =
             [peaks.anonymous_bytes, peaks.shared_bytes, peaks.mapped_bytes].map(Bytes);
@@ -403,6 +408,7 @@ mod tests {
                 mapped_limit_bytes: Some(10 * MIB),
             },
             spill: SpillPart {
+                filters: vec!["lz4".into()],
                 places: vec![Place { path: "/x".into(), file_system: "ext4".into() }],
                 spills: 70,
                 spilled_bytes: 80 * MIB,

@@ -10,6 +10,7 @@ use clap_complete::Shell;
 
 use crate::{
     disk::{PlacementArg, SpillDirectory},
+    filters::FilterChoice,
     size::{Limit, Size},
     tpch::Query,
 };
@@ -125,6 +126,20 @@ pub(crate) struct TpchArgs {
     #[arg(long, env = "MEMPOOL_PLACEMENT", value_name = "POLICY", default_value = "in-order")]
     pub(crate) placement: PlacementArg,
 
+    /// Filters that spilled values go through, in this order: lz4, zstd or zstd:LEVEL (1 to 19), encrypt; or none. Values are then decoded into memory
+    #[arg(
+        long,
+        env = "MEMPOOL_FILTER",
+        value_name = "FILTER",
+        value_delimiter = ',',
+        default_value = "none"
+    )]
+    pub(crate) filter: Vec<FilterChoice>,
+
+    /// Key of `--filter encrypt`: a file of 32 bytes or 64 hexadecimal digits; without it a random one for this run
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+
     /// Threads that generate and query, 1 to 1024, or auto (as many as the machine has)
     #[arg(long, env = "MEMPOOL_THREADS", value_name = "N", default_value = "auto", value_parser = parse_threads, allow_negative_numbers = true)]
     pub(crate) threads: Threads,
@@ -226,7 +241,7 @@ Show the header of a file that `save_to_disk` wrote, or what a retained session 
 
 Prints what stands before the value: codec, type tag, lengths, which value of which pool it was, the checksum of the content, and where each section lies. The \
 header's own checksum and the length of the file are checked; the content is not read, so a file of any size is shown at once. `mempool verify` reads it. Of a directory DIR/.mempool/s-... with retained values: its label, and each name with its codec, \
-type and size.";
+type and size. Of a file that went through filters: which, and how much they made of it.";
 
 const INSPECT_EXAMPLES: &str = "\
 Examples:
@@ -251,7 +266,8 @@ const VERIFY_ABOUT: &str = "\
 Read saved files whole, and say which are damaged, where and how
 
 Checks magic, version, header checksum, all lengths and offsets, the length of the file, and the checksum of each byte behind the header. One line a file, whatever \
-is wrong with the others; of the directory of a retained session one line a value. Whether the bytes are a valid value of a type is for the program that has the type; `pool.get_file` checks that, too.";
+is wrong with the others; of the directory of a retained session one line a value. Whether the bytes are a valid value of a type is for the program that has the type; `pool.get_file` checks that, too. \
+Files that went through filters are decoded, encrypted ones with --key-file; without the key each block is compared with its checksum, and the line says so.";
 
 const VERIFY_EXAMPLES: &str = "\
 Examples:
@@ -265,6 +281,10 @@ pub(crate) struct VerifyArgs {
     /// The files, or the directories of retained sessions
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
+
+    /// Key of files that were encrypted: a file of 32 bytes or 64 hexadecimal digits
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
 
     /// Print a list as JSON
     #[arg(long)]

@@ -117,6 +117,13 @@ pub(crate) struct SpillPlace {
     sessions: Vec<PathBuf>,
 }
 
+/// The options of a store in these directories.
+pub(crate) fn options(directories: &[SpillDirectory], placement: Placement) -> SpillOptions {
+    let mut all = directories.iter().map(SpillDirectory::open_options);
+    let first = all.next().unwrap_or_else(|| Directory::new("."));
+    all.fold(SpillOptions::new(first), SpillOptions::directory).placement(placement)
+}
+
 impl SpillPlace {
     /// Makes a session in each directory, and warns if what is spilled there stays in memory.
     ///
@@ -125,6 +132,18 @@ impl SpillPlace {
     pub(crate) fn open(
         directories: &[SpillDirectory],
         placement: Placement,
+        needed_bytes: u64,
+    ) -> Result<(Self, SpillStorage), CliError> {
+        Self::open_with(directories, options(directories, placement), needed_bytes)
+    }
+
+    /// As [`open`](Self::open), with the options that [`options`] gave, and what was added to them.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn open_with(
+        directories: &[SpillDirectory],
+        options: SpillOptions,
         needed_bytes: u64,
     ) -> Result<(Self, SpillStorage), CliError> {
         let mut places = Vec::with_capacity(directories.len());
@@ -136,10 +155,7 @@ impl SpillPlace {
             let names = directories.iter().map(|directory| directory.path.display().to_string());
             names.collect::<Vec<_>>().join(", ")
         };
-        let mut all = directories.iter().map(SpillDirectory::open_options);
-        let first = all.next().unwrap_or_else(|| Directory::new("."));
-        let options = all.fold(SpillOptions::new(first), SpillOptions::directory);
-        let storage = options.placement(placement).open();
+        let storage = options.open();
         let storage = storage.map_err(|error| refused(Path::new(&named()), error))?;
         for warning in storage.warnings() {
             line(&format!("warning: {warning}; give a disk with --disk DIR"));

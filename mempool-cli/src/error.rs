@@ -7,7 +7,7 @@ use mempool_core::ErrorKind;
 use mempool_spill::{MachineError, SpillError};
 
 use crate::{
-    bench::SizeOutOfRange, disk::DiskTooSmall, saved::SavedError, stop::Stopped,
+    bench::SizeOutOfRange, disk::DiskTooSmall, filters::KeyError, saved::SavedError, stop::Stopped,
     tpch::plan::LimitTooSmall,
 };
 
@@ -40,6 +40,9 @@ pub(crate) enum CliError {
     /// A saved file is not whole or cannot be read.
     #[error(transparent)]
     Saved(#[from] SavedError),
+    /// A saved file that went through filters is not whole.
+    #[error(transparent)]
+    Container(SpillError),
     /// A directory is no retained session, or what is retained in it is not whole.
     #[error(
         "cannot read a retained session; give the directory of one: `mempool gc --dry-run DIR` lists those in DIR"
@@ -50,6 +53,11 @@ pub(crate) enum CliError {
         "cannot look for sessions; give the directory that `.mempool` is in, and that you may read"
     )]
     Sessions(#[from] SpillError),
+    /// There is no key.
+    #[error(
+        "cannot encrypt or decrypt; give a file with 32 random bytes, or 64 hexadecimal digits, with --key-file FILE"
+    )]
+    Key(#[from] KeyError),
     /// The pool failed.
     #[error("the job cannot go on: {}", hint(.0))]
     Pool(#[from] mempool_core::Error),
@@ -77,6 +85,7 @@ impl CliError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Saved(SavedError::Damaged { .. })
+            | Self::Container(_)
             | Self::Retained(SpillError::Damaged { .. }) => 1,
             Self::Limit(_) | Self::Size(_) => 2,
             Self::Stopped(stopped) => stopped.exit_code,

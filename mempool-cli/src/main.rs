@@ -4,8 +4,10 @@ mod allocator;
 mod bench;
 mod card;
 mod cli;
+mod containers;
 mod disk;
 mod error;
+mod filters;
 mod gc;
 mod inspect;
 mod manual;
@@ -31,6 +33,7 @@ use card::PROCESS_ALLOWANCE_BYTES;
 use cli::{
     BenchArgs, Cli, Command, ConfigArgs, GcArgs, InspectArgs, ManArgs, TpchArgs, VerifyArgs,
 };
+use containers::ContainerInspection;
 use error::CliError;
 use gc::Collection;
 use inspect::Inspection;
@@ -89,6 +92,8 @@ fn tpch(args: &TpchArgs) -> Result<u8, CliError> {
         mapped_limit_bytes: args.mapped_limit.resolve(memory_bytes)?,
         disks: args.disk.clone(),
         placement: args.placement.into(),
+        filters: args.filter.clone(),
+        key_file: args.key_file.clone(),
         threads: args.threads.count(),
     };
     prepare(options.memory_limit_bytes);
@@ -142,6 +147,12 @@ fn inspect(args: &InspectArgs) -> Result<u8, CliError> {
         output::either(&Retention::of(&retained), args.json)?;
         return Ok(0);
     }
+    if let Some(found) = ContainerInspection::of(&args.file) {
+        let found =
+            found.map_err(|damage| CliError::Container(containers::damaged(&args.file, damage)))?;
+        output::either(&found, args.json)?;
+        return Ok(u8::from(found.damage.is_some()));
+    }
     let file = SavedFile::open(&args.file)?;
     let inspection = Inspection::of(&args.file.display().to_string(), &file);
     output::either(&inspection, args.json)?;
@@ -149,7 +160,8 @@ fn inspect(args: &InspectArgs) -> Result<u8, CliError> {
 }
 
 fn verify(args: &VerifyArgs) -> Result<u8, CliError> {
-    let report = verify::Report::of(&args.files);
+    let readers = filters::readers(args.key_file.as_deref())?;
+    let report = verify::Report::of(&args.files, &readers);
     output::either(&report, args.json)?;
     Ok(report.exit_code())
 }

@@ -206,6 +206,7 @@ mod tests {
             "--mapped-limit",
             "--disk",
             "--placement",
+            "--filter",
             "--threads",
             "--json",
         ];

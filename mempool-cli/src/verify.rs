@@ -6,10 +6,11 @@ use std::{
 };
 
 use mempool_core::KeptValue;
-use mempool_spill::{SpillError, read_retained};
+use mempool_spill::{SpillError, SpillOptions, read_retained};
 use serde::Serialize;
 
 use crate::{
+    containers::{self, ContainerInspection, Looked},
     saved::{SavedError, SavedFile},
     size::Bytes,
 };
@@ -29,6 +30,8 @@ struct Checked {
     name: Option<String>,
     passed: bool,
     frame_bytes: Option<u64>,
+    /// What was not looked at, and why.
+    note: Option<String>,
     /// File, offset and cause.
     error: Option<String>,
     /// Whether the file could not even be read.
@@ -37,9 +40,14 @@ struct Checked {
 
 impl Report {
     /// Reads all files, whatever is wrong with one of them.
-    pub(crate) fn of(paths: &[PathBuf]) -> Self {
+    ///
+    /// What went through filters is decoded where `readers` can.
+    pub(crate) fn of(paths: &[PathBuf], readers: &SpillOptions) -> Self {
         let check = |path: &PathBuf| match path.is_dir() {
             true => Checked::retained(path),
+            false if ContainerInspection::of(path).is_some() => {
+                vec![Checked::container(path, containers::check(path, readers))]
+            }
             false => {
                 let found = SavedFile::open(path).and_then(SavedFile::check_content);
                 vec![Checked::new(path, found)]
@@ -75,18 +83,42 @@ impl Checked {
             _ => error.to_string(),
         });
         let (path, passed) = (path.into(), text.is_none());
-        Self { path, name: None, passed, frame_bytes, error: text, unreadable }
+        Self { path, name: None, passed, frame_bytes, note: None, error: text, unreadable }
+    }
+
+    fn container(path: &Path, found: Result<Looked, SpillError>) -> Self {
+        let (frame_bytes, note, error) = match found {
+            Ok(Looked::Decoded { frame_bytes }) => (Some(frame_bytes), None, None),
+            Ok(Looked::Blocks { frame_bytes, why }) => (Some(frame_bytes), Some(why), None),
+            Err(error) => (None, None, Some(error)),
+        };
+        let unreadable = error
+            .as_ref()
+            .is_some_and(|error| !is_damage(error) || containers::is_wrong_key(error));
+        let (passed, error) = (error.is_none(), error.map(|error| error.to_string()));
+        Self { path: path.into(), name: None, passed, frame_bytes, note, error, unreadable }
     }
 
     /// Each value of a retained session that is there.
     fn retained(path: &Path) -> Vec<Self> {
         let one = |name: Option<String>, found: Result<u64, SpillError>| {
+            let (found, note) = match found {
+                // Every block of it is whole.
+                Err(SpillError::FilterMissing { filters, .. }) => (
+                    Ok(None),
+                    Some(format!(
+                        "its blocks are whole; its content was not looked at, for that takes {filters}"
+                    )),
+                ),
+                found => (found.map(Some), None),
+            };
             let error = found.as_ref().err();
             Self {
                 path: path.into(),
                 name,
+                note,
                 passed: error.is_none(),
-                frame_bytes: found.as_ref().ok().copied(),
+                frame_bytes: found.as_ref().ok().copied().flatten(),
                 unreadable: error.is_some_and(|error| !is_damage(error)),
                 error: error.map(ToString::to_string),
             }
@@ -121,8 +153,10 @@ impl fmt::Display for Report {
                 (Some(error), _) if name.is_empty() => writeln!(f, "FAILED  {error}")?,
                 (Some(error), _) => writeln!(f, "FAILED {name}: {error}")?,
                 (None, bytes) => {
-                    let bytes = Bytes(bytes.unwrap_or(0));
-                    writeln!(f, "ok      {}{name}: {bytes}", file.path.display())?;
+                    let bytes = bytes.map_or_else(String::new, |bytes| Bytes(bytes).to_string());
+                    let parts = [Some(bytes).filter(|bytes| !bytes.is_empty()), file.note.clone()];
+                    let said: Vec<_> = parts.into_iter().flatten().collect();
+                    writeln!(f, "ok      {}{name}: {}", file.path.display(), said.join("; "))?;
                 }
             }
         }
@@ -146,7 +180,7 @@ mod tests {
         let missing = scratch.path().join("missing");
         let report = |paths: &[&PathBuf]| {
             let paths: Vec<_> = paths.iter().map(|path| (*path).clone()).collect();
-            Report::of(&paths)
+            Report::of(&paths, &SpillOptions::new(""))
         };
         assert_eq!(report(&[&whole]).exit_code(), 0);
         let both = report(&[&damaged, &whole]);

@@ -176,3 +176,41 @@ fn what_is_retained_goes_only_when_that_is_asked_for() {
     assert!(!directory.join(".mempool").exists());
     fs::remove_dir_all(directory).unwrap();
 }
+
+#[test]
+fn a_file_that_went_through_filters_is_looked_at_as_far_as_the_key_goes() {
+    let golden = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../mempool-spill/tests/golden/containers/le-1.container"
+    );
+    let output = mempool(&["inspect", golden]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stdout(&output).contains("lz4, then xchacha20 (key "), "{}", stdout(&output));
+    let output = mempool(&["verify", golden]);
+    assert!(output.status.success(), "{}", stdout(&output));
+    assert!(stdout(&output).contains("its content was not looked at"), "{}", stdout(&output));
+    let directory = directory("key");
+    let key = directory.join("key");
+    let with_key = |content: &str, file: &str| {
+        fs::write(&key, content).unwrap();
+        mempool(&["verify", "--key-file", key.to_str().unwrap(), file])
+    };
+    let right = "a key of exactly thirty-two byte";
+    let output = with_key(right, golden);
+    assert!(output.status.success(), "{}", stdout(&output));
+    assert!(!stdout(&output).contains("not looked at"), "{}", stdout(&output));
+    let output = with_key("another key of thirty-two bytes!", golden);
+    assert_eq!(output.status.code(), Some(3), "{}", stdout(&output));
+    assert!(stdout(&output).contains("it was encrypted with key "), "{}", stdout(&output));
+    let output = with_key("no key", golden);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(stderr(&output).contains("64 hexadecimal digits"), "{}", stderr(&output));
+    let damaged = directory.join("damaged");
+    let mut bytes = fs::read(golden).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&damaged, bytes).unwrap();
+    let damaged = damaged.to_str().unwrap();
+    assert_eq!(with_key(right, damaged).status.code(), Some(1));
+    assert_eq!(mempool(&["verify", damaged]).status.code(), Some(1));
+    fs::remove_dir_all(directory).unwrap();
+}

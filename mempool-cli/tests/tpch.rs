@@ -336,3 +336,31 @@ fn help_teaches_with_examples() {
     }
     assert_eq!(mempool(&[]).status.code(), Some(2));
 }
+
+#[test]
+fn what_is_spilled_may_go_through_filters() {
+    let directory = Directory::new();
+    let output = tpch(
+        &directory.0,
+        &[
+            "--memory-limit",
+            "5MiB",
+            "--threads",
+            "2",
+            "--sort",
+            "--filter",
+            "lz4,encrypt",
+            "--json",
+        ],
+    );
+    let card: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(output.status.success(), "{card:#}");
+    assert_eq!((&card["passed"], &card["values_changed"]), (&true.into(), &0.into()));
+    assert_eq!(card["spill"]["filters"], serde_json::json!(["lz4", "encrypt"]));
+    assert!(card["memory"]["peak_resident_bytes"].as_u64().unwrap() <= 5 << 20);
+    assert!(card["spill"]["reloads"].as_u64().unwrap() > 0, "{card:#}");
+    assert_eq!(directory.entries(), Vec::<PathBuf>::new());
+    let refused = mempool(&["tpch", "--filter", "gzip"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("lz4, zstd, zstd:LEVEL and encrypt"), "{}", stderr(&refused));
+}

@@ -49,8 +49,9 @@ use crate::{
         AnswersPart, Card, MemoryPart, PROCESS_ALLOWANCE_BYTES, Phase, QueryPart, SortPart,
         SpillPart,
     },
-    disk::{SpillDirectory, SpillPlace},
+    disk::{self, SpillDirectory, SpillPlace},
     error::CliError,
+    filters::{self, FilterChoice},
     memory::{Peaks, Sampler},
     progress::Progress,
     stop::Stop,
@@ -70,6 +71,10 @@ pub(crate) struct Options {
     /// Existing directories, at least one.
     pub(crate) disks: Vec<SpillDirectory>,
     pub(crate) placement: Placement,
+    /// What is written goes through these, in this order.
+    pub(crate) filters: Vec<FilterChoice>,
+    /// The key of an encryption; a random one without.
+    pub(crate) key_file: Option<PathBuf>,
     /// At least 1.
     pub(crate) threads: usize,
 }
@@ -108,7 +113,9 @@ pub(crate) fn run(options: &Options, progress: Progress, stop: Stop) -> Result<C
         .transpose()?;
     let sort_plan = options.sorts.then(|| SortPlan::new(&plan, options.threads)).transpose()?;
     let needed_bytes = plan.spilled_bytes_min(options.sorts);
-    let (place, storage) = SpillPlace::open(&options.disks, options.placement, needed_bytes)?;
+    let spill = disk::options(&options.disks, options.placement);
+    let spill = filters::apply(spill, &options.filters, options.key_file.as_deref())?;
+    let (place, storage) = SpillPlace::open_with(&options.disks, spill, needed_bytes)?;
     let sampler = Sampler::start()?;
     let mut settings = PoolOptions::new().memory_limit(options.memory_limit_bytes).store(storage);
     if let Some(bytes) = options.mapped_limit_bytes {
@@ -250,6 +257,7 @@ impl Proof {
             },
             spill: SpillPart {
                 places: place.places,
+                filters: options.filters.iter().map(ToString::to_string).collect(),
                 spills: stats.spills,
                 spilled_bytes: stats.written_bytes,
                 times_the_limit: stats.written_bytes as f64 / options.memory_limit_bytes as f64,
