@@ -14,6 +14,7 @@ use crate::error::{Error, NoRoom, PinnedValue, Result};
 use crate::fork::Maker;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{self, Condvar, Mutex};
+use crate::turn::{Patience, Turns};
 
 /// How long a request may wait for pins to be dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,14 +93,17 @@ pub(crate) enum Progress {
     Freed,
     /// Nothing can be evicted now.
     Stuck,
+    /// What is next to go needs a write, and as many write as may, or is being written ahead of need. So many turns had
+    /// ended then.
+    Busy(u64),
     /// What could have been evicted could not be written.
     Failed(Error),
 }
 
 /// Who makes room when the limit is reached.
 pub(crate) trait Evictor: Send + Sync {
-    /// Tries to free at least `bytes`. Called without the ledger's lock.
-    fn evict(&self, bytes: u64, wait: Wait) -> Progress;
+    /// Tries to free at least as many bytes as are missing when it looks. Called without the ledger's lock.
+    fn evict(&self, missing: &dyn Fn() -> u64, wait: Wait) -> Progress;
     /// The largest values that cannot be evicted now.
     fn largest_pinned(&self) -> Vec<PinnedValue>;
     /// A request ends with this report.
@@ -131,6 +135,7 @@ struct State {
     closed: bool,
     /// Moves with everything that may let a waiter go on.
     epoch: u64,
+    turns: Turns,
 }
 
 /// A request that waits.
@@ -198,6 +203,7 @@ impl Ledger {
             cancelled: Vec::new(),
             closed: false,
             epoch: 0,
+            turns: Turns::new(usize::MAX),
         };
         Arc::new(Self {
             state: Mutex::new(state),
@@ -237,6 +243,37 @@ impl Ledger {
     /// The limit now.
     pub(crate) fn limit(&self) -> u64 {
         sync::lock(&self.state).limit
+    }
+
+    /// So many threads at most write at once to make room, one at least.
+    pub(crate) fn set_turns(&self, most: usize) {
+        sync::lock(&self.state).turns.set_most(most);
+    }
+
+    /// Takes a turn at writing; where there is none, how many have ended by now. [`Turn`](crate::turn::Turn) ends it.
+    pub(crate) fn take_turn(&self) -> Result<(), u64> {
+        sync::lock(&self.state).turns.try_take()
+    }
+
+    pub(crate) fn end_turn(&self) {
+        let mut state = sync::lock(&self.state);
+        state.turns.end();
+        // Not a change for those who wait for pins: two of them would wake each other for ever.
+        if !state.queue.is_empty() && !mutant!("turn_ends_silently") {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Work that somebody may have waited for, as for a turn, has ended.
+    pub(crate) fn note_work_ended(&self) {
+        let mut state = sync::lock(&self.state);
+        state.turns.note_end();
+        self.move_on(&mut state);
+    }
+
+    /// How many turns have ended.
+    pub(crate) fn turns_ended(&self) -> u64 {
+        sync::lock(&self.state).turns.ended()
     }
 
     /// How long a request of this ledger waits unless it says otherwise.
@@ -370,6 +407,7 @@ impl Ledger {
 
     fn acquire_in_turn(&self, request: Request, ticket: u64, wait: Wait) -> Result<()> {
         let mut late_looks = 0;
+        let mut patience = Patience::default();
         loop {
             let mut state = sync::lock(&self.state);
             if state.closed {
@@ -390,8 +428,9 @@ impl Ledger {
             drop(state);
             let progress = match missing {
                 0 => Progress::Stuck,
-                missing => {
-                    let progress = self.evict(missing, wait);
+                _ => {
+                    let missing = || request.missing(&sync::lock(&self.state));
+                    let progress = self.evict(&missing, wait);
                     self.note_evicting(&mut sync::lock(&self.state), ticket, None);
                     progress
                 }
@@ -399,6 +438,11 @@ impl Ledger {
             match progress {
                 Progress::Freed => {}
                 Progress::Failed(error) => return Err(error),
+                Progress::Busy(ended) => {
+                    let patience = patience.until(ended, self.timeout);
+                    let until = wait.deadline().map_or(patience, |end| end.max(patience));
+                    self.wait_for_turn(request, ticket, (epoch, ended), until, wait)?;
+                }
                 Progress::Stuck => {
                     late_looks += u32::from(wait.is_over());
                     let epoch = (late_looks <= LATE_LOOKS_MAX).then_some(epoch);
@@ -414,9 +458,9 @@ impl Ledger {
         }
     }
 
-    fn evict(&self, bytes: u64, wait: Wait) -> Progress {
+    fn evict(&self, missing: &dyn Fn() -> u64, wait: Wait) -> Progress {
         match self.evictor.get().and_then(Weak::upgrade) {
-            Some(evictor) => evictor.evict(bytes, wait),
+            Some(evictor) => evictor.evict(missing, wait),
             None => Progress::Stuck,
         }
     }
@@ -450,6 +494,37 @@ impl Ledger {
             state = sync::wait_until(&self.changed, state, deadline);
         }
         Ok(())
+    }
+
+    /// Returns when a turn has ended after `ended`, when the epoch has moved on from `epoch`, or when those before it hang. It
+    /// waits for the work of others and not for pins, so even who waits for no pin waits here, at most until `until`.
+    fn wait_for_turn(
+        &self,
+        request: Request,
+        ticket: u64,
+        (epoch, ended): (u64, u64),
+        until: Instant,
+        wait: Wait,
+    ) -> Result<()> {
+        let mut state = sync::lock(&self.state);
+        let had_its_turn = state.turn(ticket).is_ok();
+        loop {
+            if state.is_cancelled(wait) {
+                return Err(Error::Cancelled);
+            }
+            if !sync::MODELLED && Instant::now() >= until {
+                let report = request.report(&state);
+                drop(state);
+                return Err(self.no_room(report));
+            }
+            let turn = state.turn(ticket);
+            let overtakes = turn.is_ok() && !had_its_turn;
+            if overtakes || state.epoch != epoch || state.turns.ended() != ended {
+                return Ok(());
+            }
+            let wakes = turn.err().flatten().map_or(until, |from| from.min(until));
+            state = sync::wait_until(&self.changed, state, wakes);
+        }
     }
 
     fn no_room(&self, mut report: NoRoom) -> Error {

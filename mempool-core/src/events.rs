@@ -88,6 +88,15 @@ pub(crate) fn evicting(
         Progress::Stuck => {
             event!(DEBUG, "evict", pool = shared.name, asked_bytes, "a pass found nothing to evict")
         }
+        Progress::Busy(_) => {
+            event!(
+                DEBUG,
+                "evict",
+                pool = shared.name,
+                asked_bytes,
+                "a pass must wait for its turn to write"
+            )
+        }
         Progress::Failed(error) => {
             event!(DEBUG, "evict", pool = shared.name, asked_bytes, %error, "a pass could not make room");
         }
@@ -104,6 +113,17 @@ pub(crate) fn spilled(shared: &Shared, entry: &Entry) {
         value = %entry.id(),
         resident_bytes = crate::stats::read(&entry.charged_bytes),
         "a value was spilled"
+    );
+}
+
+pub(crate) fn wrote_ahead(shared: &Shared, values: usize, resident_bytes: u64) {
+    event!(
+        DEBUG,
+        "evict",
+        pool = shared.name,
+        values,
+        resident_bytes,
+        "values were written ahead of need"
     );
 }
 

@@ -16,6 +16,7 @@ use crate::recency::Verdict;
 use crate::shared::Shared;
 use crate::stats::{count, read};
 use crate::sync::{self, Condvar, Mutex};
+use crate::turn::Turn;
 use crate::word::{Eviction, State};
 
 /// What one look at the order found.
@@ -27,6 +28,8 @@ struct Chosen {
     write: Vec<EntryRef>,
     /// Values to be written ahead of their turn, and kept. The words are `Spilling`.
     ahead: Vec<EntryRef>,
+    /// The next one has to wait for the work of others: so many turns had ended then.
+    busy: Option<u64>,
 }
 
 impl Chosen {
@@ -45,6 +48,8 @@ struct Pass {
     /// The store refused a write: from then on clean values alone are evicted.
     store_failed: bool,
     freed: bool,
+    /// Taken when the first victim is met that has to be written.
+    turn: Option<Turn>,
 }
 
 /// A value is written ahead of its turn when it takes no more than this part of a batch; a larger one gains nothing.
@@ -57,9 +62,9 @@ const LIMIT_SHARE: u64 = 4;
 const LOOKS_MAX: usize = 1024;
 
 impl Evictor for Shared {
-    fn evict(&self, bytes: u64, wait: Wait) -> Progress {
+    fn evict(&self, missing: &dyn Fn() -> u64, wait: Wait) -> Progress {
         self.passes.begin();
-        let progress = events::evicting(self, bytes, || self.pass(bytes));
+        let progress = events::evicting(self, missing(), || self.pass(missing));
         let others = self.passes.end();
         match (progress, others) {
             // Values that another thread is evicting are no pins: their room comes, so even he who does not wait
@@ -90,12 +95,24 @@ impl Evictor for Shared {
 }
 
 impl Shared {
-    fn pass(&self, bytes: u64) -> Progress {
+    fn pass(&self, missing: &dyn Fn() -> u64) -> Progress {
         let mut pass = Pass::default();
         let mut marked = false;
         loop {
-            let chosen = self.choose(bytes, &pass);
+            let ended = self.ledger.turns_ended();
+            if self.writers.hold_up_room() {
+                return Progress::Busy(ended);
+            }
+            // Behind that look: what came back with the end of such a write is not missing any more.
+            let bytes = missing();
+            if bytes == 0 {
+                return Progress::Freed;
+            }
+            let chosen = self.choose(bytes, &mut pass);
             if chosen.is_empty() {
+                if let Some(ended) = chosen.busy {
+                    return Progress::Busy(ended);
+                }
                 match pass.failed.take() {
                     Some(error) => return Progress::Failed(error),
                     None if marked || !self.mark_pinned() => return Progress::Stuck,
@@ -110,7 +127,7 @@ impl Shared {
     }
 
     /// Steps values whose bytes make up at least `bytes` towards their eviction, and some to be written with them.
-    fn choose(&self, bytes: u64, pass: &Pass) -> Chosen {
+    fn choose(&self, bytes: u64, pass: &mut Pass) -> Chosen {
         let mut chosen = Chosen::default();
         let found = std::cell::Cell::new(0_u64);
         let mut index = sync::lock(&self.index);
@@ -120,8 +137,26 @@ impl Shared {
             if clean_alone || pass.passed_over.contains(&entry.slot) {
                 return Verdict::Skip;
             }
-            let Some(eviction) = entry.word.begin_evict(entry.discardable) else {
-                return Verdict::Skip;
+            if pass.turn.is_none() && entry.word.load().evictable() && !is_clean(entry) {
+                match Turn::take(&self.ledger) {
+                    Ok(turn) => pass.turn = Some(turn),
+                    Err(ended) => {
+                        chosen.busy = Some(ended);
+                        return Verdict::Stop;
+                    }
+                }
+            }
+            let eviction = loop {
+                if let Some(eviction) = entry.word.begin_evict(entry.discardable) {
+                    break eviction;
+                }
+                chosen.busy = self.written_ahead_of(entry);
+                match chosen.busy {
+                    Some(_) => return Verdict::Stop,
+                    // A write ahead may have ended between the two looks: it is not passed over for that.
+                    None if entry.word.load().evictable() => {}
+                    None => return Verdict::Skip,
+                }
             };
             found.set(found.get().saturating_add(read(&entry.charged_bytes)));
             match eviction {
@@ -137,6 +172,17 @@ impl Shared {
         drop(index);
         self.publish_clock(now);
         chosen
+    }
+
+    /// Whether a value cannot go because it is being written ahead of need: it is waited for, and nothing else goes in its
+    /// place. How many turns had ended then.
+    fn written_ahead_of(&self, entry: &Entry) -> Option<u64> {
+        // Before the look: a write that ends after it is one more.
+        let ended = self.writers.are_on().then(|| self.ledger.turns_ended())?;
+        let now = entry.word.load();
+        let goes = now.state() == State::Spilling && now.pins() == 0 && !now.doomed();
+        let goes = goes && !mutant!("written_ahead_passed_over");
+        (goes && self.writers.is_writing(entry)).then_some(ended)
     }
 
     /// Steps the small values that are next to go, so that they are written with a victim of `bytes`.

@@ -111,8 +111,10 @@ mod stats;
 mod store;
 mod sync;
 mod trim;
+mod turn;
 mod values;
 mod word;
+mod writers;
 
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -149,3 +151,4 @@ pub use sink::{Sink, Source, Trust};
 pub use stats::Stats;
 pub use store::{Fingerprint, Handle, SpillStore, StoreUsage};
 pub use values::{Place, ValueInfo, Values};
+pub use writers::WriteAhead;

@@ -15,6 +15,7 @@ use crate::buffer::Buffer;
 use crate::counted::{Counted, Holders};
 use crate::error::{NoRoom, PinnedValue};
 use crate::sync::{self, Mutex};
+use crate::turn::Turn;
 use crate::word::{Eviction, Pinning, State, Word};
 
 /// A value behind a word, watched by loom: a read beside a write is a failure.
@@ -196,7 +197,7 @@ fn a_waiter_is_woken_by_a_payment() {
 struct OnePlace(Mutex<Option<Reservation>>);
 
 impl Evictor for OnePlace {
-    fn evict(&self, _bytes: u64, _wait: Wait) -> Progress {
+    fn evict(&self, _missing: &dyn Fn() -> u64, _wait: Wait) -> Progress {
         match sync::lock(&self.0).take() {
             Some(reservation) => {
                 drop(reservation);
@@ -232,6 +233,49 @@ fn a_waiter_is_told_of_what_is_new_in_the_index() {
         assert!(waiting.join().unwrap());
         drop(sync::lock(&index.0).take());
         assert_eq!(ledger.usage().used_bytes, 0);
+    });
+}
+
+/// One victim after the other, each of which has to be written, by one thread at a time.
+struct Written(Mutex<Vec<Reservation>>, std::sync::OnceLock<Arc<Ledger>>);
+
+impl Evictor for Written {
+    fn evict(&self, _missing: &dyn Fn() -> u64, _wait: Wait) -> Progress {
+        let ledger = self.1.get().expect("it is set first");
+        let _turn = match Turn::take(ledger) {
+            Ok(turn) => turn,
+            Err(ended) => return Progress::Busy(ended),
+        };
+        let victim = sync::lock(&self.0).pop();
+        if victim.is_some() { Progress::Freed } else { Progress::Stuck }
+    }
+
+    fn note_no_room(&self, _report: &NoRoom) {}
+
+    fn largest_pinned(&self) -> Vec<PinnedValue> {
+        Vec::new()
+    }
+}
+
+/// Who got no turn hears of its end, and is let in.
+#[test]
+fn who_waits_for_a_turn_is_told_of_its_end() {
+    loom::model(|| {
+        let ledger = Ledger::new(2, Duration::ZERO);
+        ledger.set_turns(1);
+        let both = (0..2).map(|_| ledger.reserve(1, Wait::No).unwrap()).collect();
+        let victims = Arc::new(Written(Mutex::new(both), std::sync::OnceLock::new()));
+        let _ = victims.1.set(Arc::clone(&ledger));
+        let evictor: Weak<Written> = Arc::downgrade(&victims);
+        ledger.set_evictor(evictor as Weak<dyn Evictor>);
+        let other = Arc::clone(&ledger);
+        let far = Wait::Until(std::time::Instant::now());
+        let waiting = thread::spawn(move || other.reserve(1, far).unwrap());
+        let ours = ledger.reserve(1, far).unwrap();
+        let theirs = waiting.join().unwrap();
+        assert_eq!(ledger.usage().used_bytes, 2);
+        drop((ours, theirs));
+        assert_eq!((ledger.usage().used_bytes, ledger.usage().waiting), (0, 0));
     });
 }
 

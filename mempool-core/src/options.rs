@@ -17,6 +17,7 @@ use crate::shared::Shared;
 use crate::store::SpillStore;
 use crate::sync::atomic::AtomicU64;
 use crate::trim::MappedLimit;
+use crate::writers::{WriteAhead, Writers};
 
 /// The settings of a pool.
 ///
@@ -35,6 +36,8 @@ pub struct PoolOptions {
     policy: Policy,
     room_timeout: Duration,
     track_pins: bool,
+    parallel_writers: usize,
+    write_ahead: WriteAhead,
     store: Option<Box<dyn SpillStore>>,
 }
 
@@ -43,6 +46,8 @@ impl PoolOptions {
     pub const MEMORY_LIMIT: u64 = 256 << 20;
     /// How long a request waits for pins to be dropped unless another time is set.
     pub const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
+    /// How many threads write at once to make room unless another number is set.
+    pub const PARALLEL_WRITERS: usize = 4;
 
     /// The defaults: 256 MiB, [`Policy::Lru`], five seconds of patience, and a [`MemoryStore`].
     #[must_use]
@@ -54,6 +59,8 @@ impl PoolOptions {
             policy: Policy::default(),
             room_timeout: Self::ROOM_TIMEOUT,
             track_pins: false,
+            parallel_writers: Self::PARALLEL_WRITERS,
+            write_ahead: WriteAhead::threads(0),
             store: None,
         }
     }
@@ -110,6 +117,36 @@ impl PoolOptions {
         self
     }
 
+    /// How many threads at most write to the store at once to make room; one at least.
+    ///
+    /// A `set` or load that needs the room of a value which has to be written, while so many write, waits until one of them is
+    /// done, and then looks again: it may find its room. Room that needs no write, because it is free or a clean value's, waits
+    /// for no turn. The order in which requests are served is the ledger's: first come, first served. When none of the
+    /// writes has ended for [`room_timeout`](Self::room_timeout), one second at least, what waits answers
+    /// [`NoRoom`](crate::Error::NoRoom), so a disk that hangs holds no more than so many threads. Moves, copies, saves and
+    /// values larger than the limit are not counted.
+    #[must_use]
+    pub fn parallel_writers(mut self, count: usize) -> Self {
+        self.parallel_writers = count;
+        self
+    }
+
+    /// Whether threads of the pool's write the coldest values before their room is wanted, so that a `set` need not.
+    ///
+    /// Off unless it is asked for. Which values leave memory, and when, stays what it is without: what was written ahead stays
+    /// until its turn comes, and goes for free then. A request that needs the room of a value which is just being written
+    /// waits for that write. Values may be written that are dropped before their turn, where they would not have been.
+    ///
+    /// A thread starts when values come, use is above the mark and something may be left to write, and ends when nothing is;
+    /// [`quiesce`](crate::Pool::quiesce) waits for that. Close waits for the writes that were begun. When the store refuses a
+    /// write the value stays as it was, `failed_writes` counts it, and nothing is written ahead for a tenth of a second, twice
+    /// as long after each further one; a value whose codec fails is left alone.
+    #[must_use]
+    pub fn write_ahead(mut self, ahead: WriteAhead) -> Self {
+        self.write_ahead = ahead;
+        self
+    }
+
     /// Where evicted values go.
     #[must_use]
     pub fn store(mut self, store: impl SpillStore) -> Self {
@@ -132,10 +169,12 @@ impl PoolOptions {
             maker: Maker::here(),
         });
         let ledger = Ledger::new(self.memory_limit, self.room_timeout);
+        ledger.set_turns(self.parallel_writers);
         let name = self.name.unwrap_or_else(|| format!("pool-{count}"));
         let shared = Shared::new(id, name, Arc::clone(&ledger), self.policy, back, self.track_pins);
         let mapped_limit = MappedLimit::new(self.mapped_limit, self.memory_limit);
-        let shared = Arc::new(Shared { mapped_limit, ..shared });
+        let writers = Writers::new(self.write_ahead);
+        let shared = Arc::new(Shared { mapped_limit, writers, ..shared });
         let evictor: Weak<Shared> = Arc::downgrade(&shared);
         let _ = shared.back.shared.set(Weak::clone(&evictor));
         crate::events::opened(&shared, self.policy);
@@ -175,6 +214,8 @@ impl std::fmt::Debug for PoolOptions {
             .field("policy", &self.policy)
             .field("room_timeout", &self.room_timeout)
             .field("track_pins", &self.track_pins)
+            .field("parallel_writers", &self.parallel_writers)
+            .field("write_ahead", &self.write_ahead)
             .finish_non_exhaustive()
     }
 }

@@ -509,9 +509,10 @@ impl<C: Send + Sync + 'static> Pool<C> {
     }
 
     /// Waits until all that drops have left to the reclaimer is done: space on disk, destructors, references
-    /// inside values.
+    /// inside values; and before that, until the threads that write ahead of need have nothing left to write.
     pub fn quiesce(&self) {
         if self.shared.maker.is_here() {
+            self.shared.writers.quiesce();
             self.shared.back.reclaimer.quiesce();
             self.shared.back.reclaim();
         }

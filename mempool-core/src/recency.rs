@@ -33,6 +33,8 @@ pub(crate) enum Verdict {
     Take,
     /// It cannot be evicted now: go on.
     Skip,
+    /// It is next, and cannot go yet: end here, and begin with it the next time.
+    Stop,
 }
 
 /// The order of the values that can be evicted.
@@ -92,8 +94,12 @@ impl Order for Stamped {
                 (Some(at), true) => self.entries.range(..at).next_back(),
             };
             let Some(&key) = next else { return };
-            if offer(key.1) == Verdict::Take {
-                self.entries.remove(&key);
+            match offer(key.1) {
+                Verdict::Take => {
+                    self.entries.remove(&key);
+                }
+                Verdict::Skip => {}
+                Verdict::Stop => return,
             }
             at = Some(key);
         }
@@ -153,12 +159,16 @@ impl Order for Sieve {
         while steps > 0 && more() {
             steps -= 1;
             let Some((arrival, slot, visited)) = self.under_hand() else { return };
-            self.hand = arrival + 1;
             if visited {
                 self.queue.insert(arrival, (slot, false));
-            } else if offer(slot) == Verdict::Take {
-                self.remove(slot, 0);
+            } else {
+                match offer(slot) {
+                    Verdict::Take => self.remove(slot, 0),
+                    Verdict::Skip => {}
+                    Verdict::Stop => return,
+                }
             }
+            self.hand = arrival + 1;
         }
     }
 

@@ -36,6 +36,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use crate::sync::{self, Mutex, MutexGuard};
 use crate::trim::MappedLimit;
 use crate::word::{Snapshot, State};
+use crate::writers::{WriteAhead, Writers};
 
 /// A codec instance with a type that the pool has met.
 pub(crate) struct Known {
@@ -90,6 +91,7 @@ pub(crate) struct Shared {
     pub(crate) past_gets: AtomicU64,
     pub(crate) closed: AtomicBool,
     pub(crate) passes: Passes,
+    pub(crate) writers: Writers,
     pub(crate) mapped_limit: MappedLimit,
     /// Every pin's call site, if that is kept.
     pub(crate) pin_sites: Option<Sites>,
@@ -179,6 +181,7 @@ impl Shared {
             past_gets: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             passes: Passes::default(),
+            writers: Writers::new(WriteAhead::threads(0)),
             mapped_limit: MappedLimit::new(None, u64::MAX),
             pin_sites: track_pins.then(Sites::default),
         }
@@ -346,6 +349,7 @@ impl Shared {
         self.publish_clock(now);
         // A request that looked before this entry was there must look again.
         self.ledger.nudge_waiting();
+        self.writers.note_come(self, read(&entry.charged_bytes));
     }
 
     pub(crate) fn publish_clock(&self, now: u64) {
@@ -691,6 +695,7 @@ impl Shared {
         let _span = events::closing(self);
         self.ledger.close();
         self.prefetcher.stop();
+        self.writers.stop();
         let entries: Vec<EntryRef> = {
             let mut index = sync::lock(&self.index);
             index.close();
@@ -735,6 +740,8 @@ impl Shared {
             loads,
             spills: read(&counters.spills),
             written_ahead: read(&counters.written_ahead),
+            background_writes: read(&counters.background_writes),
+            background_bytes: read(&counters.background_bytes),
             written_bytes: read(&counters.written_bytes),
             clean_evictions: read(&counters.clean_evictions),
             discards: read(&counters.discards),

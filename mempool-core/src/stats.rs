@@ -31,6 +31,10 @@ pub struct Stats {
     pub spills: u64,
     /// Values that were written with a victim because they were next to go; they stayed in memory until then.
     pub written_ahead: u64,
+    /// Values that the pool's own threads wrote before their room was wanted; they stayed in memory.
+    pub background_writes: u64,
+    /// Resident bytes of those values.
+    pub background_bytes: u64,
     /// Bytes of all frames that were written by evictions, moves, copies and values larger than the limit.
     pub written_bytes: u64,
     /// Evictions that wrote nothing, because a good copy was on disk.
@@ -69,6 +73,8 @@ pub(crate) struct Counters {
     pub(crate) loads: AtomicU64,
     pub(crate) spills: AtomicU64,
     pub(crate) written_ahead: AtomicU64,
+    pub(crate) background_writes: AtomicU64,
+    pub(crate) background_bytes: AtomicU64,
     pub(crate) written_bytes: AtomicU64,
     pub(crate) clean_evictions: AtomicU64,
     pub(crate) discards: AtomicU64,

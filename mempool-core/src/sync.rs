@@ -26,6 +26,17 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Starts a thread that nobody joins.
+pub(crate) fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    #[cfg(not(any(loom, shuttle)))]
+    std::thread::Builder::new().name(name).spawn(run)?;
+    #[cfg(loom)]
+    let _ = (name, loom::thread::spawn(run));
+    #[cfg(shuttle)]
+    let _ = (name, shuttle::thread::spawn(run));
+    Ok(())
+}
+
 /// Waits on `condvar`.
 pub(crate) fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
     condvar.wait(guard).unwrap_or_else(PoisonError::into_inner)

@@ -113,6 +113,12 @@ impl Snapshot {
         (self.0 >> GENERATION_SHIFT) as u32
     }
 
+    /// Whether an eviction of it can start.
+    #[must_use]
+    pub(crate) fn evictable(self) -> bool {
+        self.state() == State::Resident && self.unpinned() && !self.doomed()
+    }
+
     /// Whether one thread is at work on it and will take a further step by itself.
     #[must_use]
     pub(crate) fn busy(self) -> bool {
@@ -202,9 +208,8 @@ impl Word {
     /// Starts an eviction of a resident value without pins. A clean or `discardable` one is released at once.
     pub(crate) fn begin_evict(&self, discardable: bool) -> Option<Eviction> {
         let before = self.step(|now| {
-            let free = now.state() == State::Resident && now.unpinned() && !now.doomed();
             let clean = now.on_disk() || discardable;
-            free.then(|| now.to(if clean { State::Releasing } else { State::Spilling }))
+            now.evictable().then(|| now.to(if clean { State::Releasing } else { State::Spilling }))
         })?;
         let clean = before.on_disk() || discardable;
         Some(if clean { Eviction::Release } else { Eviction::Write })

@@ -8,6 +8,7 @@ use std::time::Duration;
 use mempool_core::testing::{FaultyStore, Switch};
 use mempool_core::{
     Blob, Buffer, DRef, Error, MemoryStore, Pool, PoolOptions, SetOptions, StoreErrorKind, Wait,
+    WriteAhead,
 };
 use shuttle::thread;
 
@@ -276,6 +277,77 @@ fn a_name_beside_its_change_a_retain_and_an_eviction() {
             }),
         ]);
         is(&pool, &pool.unname("x").unwrap().typed().unwrap(), 2);
+        assert_empty(&pool);
+    });
+}
+
+#[test]
+fn one_writer_at_a_time_serves_all_who_need_room() {
+    check(|| {
+        let options = PoolOptions::new().memory_limit(2 * charge()).parallel_writers(1);
+        let pool = options.room_timeout(Duration::ZERO).open(Blob);
+        let before = [set(&pool, 1), set(&pool, 2)];
+        let work = (3..6).map(|byte| {
+            let pool = pool.clone();
+            Box::new(move || {
+                let reference = set(&pool, byte);
+                is(&pool, &reference, byte);
+            }) as Box<dyn FnOnce() + Send>
+        });
+        together(work.collect());
+        is(&pool, &before[0], 1);
+        is(&pool, &before[1], 2);
+        drop(before);
+        assert_empty(&pool);
+    });
+}
+
+#[test]
+fn writing_ahead_beside_sets_gets_and_drops() {
+    check(|| {
+        let ahead = WriteAhead::threads(2).above(0).clean(100);
+        let options = PoolOptions::new().memory_limit(2 * charge()).write_ahead(ahead);
+        let pool = options.room_timeout(Duration::ZERO).open(Blob);
+        let one = set(&pool, 1);
+        let two = set(&pool, 2);
+        let (a, b, c) = (pool.clone(), pool.clone(), one.clone());
+        together(vec![
+            Box::new(move || {
+                is(&a, &c, 1);
+                drop(two);
+            }),
+            Box::new(move || {
+                let three = set(&b, 3);
+                let four = set(&b, 4);
+                is(&b, &three, 3);
+                is(&b, &four, 4);
+            }),
+        ]);
+        is(&pool, &one, 1);
+        drop(one);
+        assert_empty(&pool);
+    });
+}
+
+#[test]
+fn close_beside_writing_ahead() {
+    check(|| {
+        let ahead = WriteAhead::threads(1).above(0).clean(100);
+        let options = PoolOptions::new().memory_limit(2 * charge()).write_ahead(ahead);
+        let pool = options.open(Blob);
+        let other = pool.clone();
+        let setting = thread::spawn(move || {
+            for byte in 0..3 {
+                match other.try_set(value(byte)) {
+                    Ok(_) => {}
+                    Err(rejected) => {
+                        assert!(matches!(rejected.error, Error::Closed | Error::NoRoom(_)))
+                    }
+                }
+            }
+        });
+        pool.close().unwrap();
+        setting.join().unwrap();
         assert_empty(&pool);
     });
 }

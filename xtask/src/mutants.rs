@@ -29,6 +29,24 @@ const fn mutant(
 }
 
 const MUTANTS: &[Mutant] = &[
+    mutant(
+        "turns_without_bound",
+        "mempool-core",
+        "writing",
+        "no_more_threads_write_at_once_than_may",
+    ),
+    mutant(
+        "written_ahead_passed_over",
+        "mempool-core",
+        "writing",
+        "a_value_that_is_being_written_ahead_is_waited_for_and_not_passed_over",
+    ),
+    mutant(
+        "ended_writer_unannounced",
+        "mempool-core",
+        "writing",
+        "a_value_that_is_being_written_ahead_is_waited_for_and_not_passed_over",
+    ),
     mutant("pin_ignored", "mempool-core", "verbs", "a_pinned_value_is_not_evicted"),
     mutant("ledger_leak", "mempool-core", "verbs", "a_reservation_evicts_and_pays_back"),
     mutant(
