@@ -1,4 +1,4 @@
-//! What a value of 256 MiB (64 in a debug build) takes in memory, beside itself, on its way through filters and back, by the
+//! What a value of 256 MiB (16 in a debug build) takes in memory, beside itself, on its way through filters and back, by the
 //! allocator. What the C library of zstd takes for its contexts is not seen here; `Zstd` says how much that is.
 #![allow(clippy::unwrap_used, reason = "a test")]
 #![expect(unsafe_code, reason = "an allocator that counts")]
@@ -37,7 +37,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-const VALUE: usize = if cfg!(debug_assertions) { 64 << 20 } else { 256 << 20 };
+const VALUE: usize = if cfg!(debug_assertions) { 16 << 20 } else { 256 << 20 };
 /// As `SpillOptions::filter` says, for a thread that writes or reads.
 const BESIDE_MAX: usize = 3 << 20;
 
