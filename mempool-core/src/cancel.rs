@@ -26,8 +26,8 @@ pub struct CancelId(u64);
 /// let first = pool.set(vec![1; 800])?;
 /// let pinned = pool.get(&first)?; // no room for a second one
 /// let canceller = pool.canceller();
+/// let wait = canceller.wait();
 /// std::thread::scope(|scope| {
-///     let wait = canceller.wait();
 ///     let set = scope.spawn(|| pool.set_with(vec![2; 800], SetOptions::new().wait(wait)));
 ///     canceller.cancel();
 ///     let rejected = set.join().unwrap().unwrap_err();
