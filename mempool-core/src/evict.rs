@@ -137,16 +137,16 @@ impl Shared {
             if clean_alone || pass.passed_over.contains(&entry.slot) {
                 return Verdict::Skip;
             }
-            if pass.turn.is_none() && entry.word.load().evictable() && !is_clean(entry) {
-                match Turn::take(&self.ledger) {
-                    Ok(turn) => pass.turn = Some(turn),
-                    Err(ended) => {
-                        chosen.busy = Some(ended);
-                        return Verdict::Stop;
+            let eviction = loop {
+                if pass.turn.is_none() && entry.word.load().evictable() && !is_clean(entry) {
+                    match Turn::take(&self.ledger) {
+                        Ok(turn) => pass.turn = Some(turn),
+                        Err(ended) => {
+                            chosen.busy = Some(ended);
+                            return Verdict::Stop;
+                        }
                     }
                 }
-            }
-            let eviction = loop {
                 if let Some(eviction) = entry.word.begin_evict(entry.discardable) {
                     break eviction;
                 }

@@ -133,7 +133,8 @@ impl PoolOptions {
 
     /// Whether threads of the pool's write the coldest values before their room is wanted, so that a `set` need not.
     ///
-    /// Off unless it is asked for. Which values leave memory, and when, stays what it is without: what was written ahead stays
+    /// Off unless it is asked for: it pays where single values are large and their maker does something else between two of them, and
+    /// not for small ones (`docs/benchmarks.md`). Which values leave memory, and when, stays what it is without: what was written ahead stays
     /// until its turn comes, and goes for free then. A request that needs the room of a value which is just being written
     /// waits for that write. Values may be written that are dropped before their turn, where they would not have been.
     ///

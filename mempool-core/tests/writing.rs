@@ -285,8 +285,21 @@ fn a_value_that_is_being_written_ahead_is_waited_for_and_not_passed_over() {
     let references = fill(&pool, 4);
     gate.until_writing(1);
     // No other value goes in its place, though the wait ends without room.
-    assert!(matches!(pool.set(value(9)).unwrap_err().error, Error::NoRoom(_)));
-    assert!(matches!(pool.try_set(value(9)).unwrap_err().error, Error::NoRoom(_)));
+    let no_room = |error| matches!(error, Error::NoRoom(_));
+    let refused = std::thread::scope(|scope| {
+        let sets = scope.spawn(|| {
+            let waits = pool.set(value(9)).is_err_and(|rejected| no_room(rejected.error));
+            waits && pool.try_set(value(9)).is_err_and(|rejected| no_room(rejected.error))
+        });
+        while !sets.is_finished() {
+            if gate.look().now > 1 {
+                gate.hold(false);
+            }
+            yield_now();
+        }
+        sets.join().unwrap()
+    });
+    assert!(refused && gate.look().ever == 1, "another value went in its place");
     assert!(references.iter().all(|one| pool.is_in_memory(one)));
     // It is read as ever, and so is all else.
     assert_all(&pool, &references, 0);
