@@ -1,4 +1,4 @@
-//! `cargo xtask bench core|spill|small|filter|peers|duckdb`: prints the machine, then runs that bench program. Measures nothing itself.
+//! `cargo xtask bench core|spill|small|writing|filter|peers|duckdb`: prints the machine, then runs that bench program. Measures nothing itself.
 
 use std::path::PathBuf;
 
@@ -13,6 +13,7 @@ const BENCHES: &[(&str, &str, &str)] = &[
     ("core", "mempool-core", "core"),
     ("spill", "mempool-spill", "spill"),
     ("small", "mempool-spill", "small"),
+    ("writing", "mempool-spill", "writing"),
     ("filter", "mempool-spill", "filter"),
 ];
 /// What others offer for the job, in a package outside the workspace.
@@ -25,7 +26,7 @@ pub(crate) const PEERS: &str = "bench-peers/Cargo.toml";
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Verdict {
     let (name, rest) = arguments
         .split_first()
-        .ok_or("which one? `core`, `spill`, `small`, `filter`, `peers` or `duckdb`")?;
+        .ok_or("which one? `core`, `spill`, `small`, `writing`, `filter`, `peers` or `duckdb`")?;
     match name.as_str() {
         "peers" => return peers(workspace, rest),
         "duckdb" => return duckdb::run(workspace, rest),
@@ -33,7 +34,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Verdict {
     }
     let &(_, package, bench) =
         BENCHES.iter().find(|(known, _, _)| known == name).ok_or_else(|| {
-            format!("there is no bench `{name}`; there are `core`, `spill`, `small`, `filter`, `peers` and `duckdb`")
+            format!("there is no bench `{name}`; there are `core`, `spill`, `small`, `writing`, `filter`, `peers` and `duckdb`")
         })?;
     println!("{}\n", Machine::here(workspace, &workspace.target));
     let call = workspace.cargo(&["bench", "--locked", "--package", package, "--bench", bench]);
