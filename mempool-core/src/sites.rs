@@ -17,13 +17,13 @@ const SHARDS: usize = 64;
 /// Every site of all living pins of a pool, each with their number, by the address of the entry: a pin holds its entry, so no
 /// other one can have that address meanwhile. A value is held from few lines of a program, so its list is searched from its start.
 /// The locks are taken last of all, and nothing happens under them.
-pub(crate) struct Sites([CachePadded<Shard>; SHARDS]);
+pub(crate) struct Sites(Box<[CachePadded<Shard>]>);
 
 type Shard = Mutex<HashMap<usize, Vec<PinSite>>>;
 
 impl Default for Sites {
     fn default() -> Self {
-        Self(std::array::from_fn(|_| CachePadded::new(Mutex::new(HashMap::new()))))
+        Self((0..SHARDS).map(|_| CachePadded::new(Mutex::new(HashMap::new()))).collect())
     }
 }
 
