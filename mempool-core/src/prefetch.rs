@@ -201,6 +201,8 @@ impl Prefetcher {
             let mut state = sync::lock(&self.0.state);
             state.stopped |= for_ever;
             state.running &= for_ever;
+            // Who waits for what is being read need not wait for that.
+            self.0.changed.notify_all();
             std::mem::take(&mut state.jobs)
         };
         jobs.iter().for_each(|job| self.cancel(job));

@@ -49,7 +49,7 @@ pub struct Stats {
     pub live_disk_bytes: u64,
     /// The limit of mapped bytes; `None` where there is none. What is mapped now is in [`store`](Self::store).
     pub mapped_limit_bytes: Option<u64>,
-    /// Values whose views were let go of to keep it.
+    /// Values whose views were let go of to keep it, or because there were very many small ones.
     pub mapped_trims: u64,
     /// Loads that left more mapped than the limit, because readers hold it.
     pub mapped_overruns: u64,

@@ -200,8 +200,12 @@ fn a_pool_closes_while_its_prefetcher_reads() {
     log.hold(true);
     let prefetch = pool.prefetch(&values).unwrap();
     log.until_opened(1);
-    pool.close().unwrap();
-    prefetch.wait();
+    std::thread::scope(|scope| {
+        // Ended by the close, and not by the read that hangs.
+        let waiting = scope.spawn(|| prefetch.wait());
+        pool.close().unwrap();
+        waiting.join().unwrap();
+    });
     assert!(matches!(pool.prefetch(&values), Err(Error::Closed)));
     log.hold(false);
     drop((values, pool));
