@@ -108,7 +108,7 @@ impl PoolOptions {
 
     /// Whether `NoRoom` names the call site of every living pin, and not of the latest alone.
     ///
-    /// Off unless it is asked for. When on, each `get` and each guard's drop take a short lock of the value's own and
+    /// Off unless it is asked for. When on, each `get` and each guard's drop take a short lock and
     /// search a list of sites: a get and its drop take 4.5 times as long on one thread, and 13 times on two (73 and 223 ns for
     /// 16 and 17; 2 cores of a Xeon, `cargo xtask bench core`).
     #[must_use]
