@@ -618,11 +618,16 @@ impl Request {
 ///
 /// Take it before you allocate, and drop it after you have freed.
 pub struct Reservation {
-    ledger: Arc<Ledger>,
-    bytes: u64,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) bytes: u64,
 }
 
 impl Reservation {
+    /// What was taken apart before: `bytes` that were taken from `ledger` and not paid back.
+    pub(crate) fn from_parts(ledger: Arc<Ledger>, bytes: u64) -> Self {
+        Self { ledger, bytes }
+    }
+
     /// How many bytes it holds.
     #[must_use]
     pub fn bytes(&self) -> u64 {

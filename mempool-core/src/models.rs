@@ -1,5 +1,5 @@
 //! Loom: every interleaving of the protocols that are not a single lock: the entry word, the ledger and its waiters, and
-//! the watch on a buffer. Run with `RUSTFLAGS="--cfg loom" cargo test -p mempool-core --release --lib models`.
+//! the watch on a buffer. Run with `LOOM_MAX_PREEMPTIONS=3 RUSTFLAGS="--cfg loom" cargo test -p mempool-core --release --lib models`.
 
 #![expect(unsafe_code, reason = "loom's cells are read and written by raw pointer")]
 
@@ -12,6 +12,7 @@ use loom::thread;
 
 use crate::budget::{Evictor, Ledger, Progress, Reservation, Wait};
 use crate::buffer::Buffer;
+use crate::codec::Room;
 use crate::counted::{Counted, Holders};
 use crate::error::{NoRoom, PinnedValue};
 use crate::sync::{self, Mutex};
@@ -309,6 +310,29 @@ fn a_watched_buffer_is_never_left_unannounced() {
         let _ = buffer.watch_shared();
         dropping.join().unwrap();
         assert!(!buffer.is_shared());
+        assert_eq!(ledger.usage().used_bytes, bytes);
+        drop(buffer);
+        assert_eq!(ledger.usage().used_bytes, 0);
+    });
+}
+
+#[test]
+fn a_buffer_that_two_values_bring_is_charged_once() {
+    loom::model(|| {
+        let ledger = Ledger::new(1 << 20, Duration::ZERO);
+        let buffer = Buffer::adopt_heap([1_u8; 8], 0);
+        let bytes = buffer.heap_bytes().unwrap();
+        let (other, theirs) = (buffer.clone(), Arc::clone(&ledger));
+        let charging = thread::spawn(move || {
+            let mut room = Room::new(theirs.nothing(), Wait::No, 0);
+            assert!(other.charge(&mut room).unwrap());
+            assert_eq!(other.reserved_bytes(), bytes);
+        });
+        let mut room = Room::new(ledger.nothing(), Wait::No, 0);
+        assert!(buffer.charge(&mut room).unwrap());
+        assert_eq!(buffer.reserved_bytes(), bytes);
+        charging.join().unwrap();
+        drop(room);
         assert_eq!(ledger.usage().used_bytes, bytes);
         drop(buffer);
         assert_eq!(ledger.usage().used_bytes, 0);
