@@ -25,6 +25,7 @@ const UNSAFE_FILES: &[&str] = &[
     "mempool-core/src/models.rs",
     "mempool-core/src/testing/child.rs",
     "mempool-codec/src/rkyv.rs",
+    "mempool-arrays/src/string.rs",
     "mempool-spill/src/map.rs",
     "mempool-spill/src/sigbus.rs",
     "mempool-spill/tests/map_file.rs",

@@ -1,0 +1,302 @@
+//! `Bits`: booleans, one bit each.
+//!
+//! ```text
+//! byte   0                        1
+//!      ┌─────────────────────────┬─────────────────────────┐
+//! slot │ 7  6  5  4  3  2  1  0  │ 15 14 13 12 11 10 9  8  │   least significant bit first, as in Arrow
+//!      └─────────────────────────┴─────────────────────────┘
+//! ```
+//!
+//! At rest slot 0 is bit 0, and the bits behind the last slot are zero.
+
+use std::fmt;
+use std::ops::Range;
+
+use mempool_core::{Buffer, Result, type_tag};
+
+use crate::description::{Kind, Node};
+use crate::error::ArrayError;
+use crate::layout::{Builder, Growing, Layout, Meter, debug};
+use crate::part::{Assembly, Parts, check_length};
+use crate::values::adopt;
+
+/// Booleans, eight in a byte.
+///
+/// *Shape*: one buffer of `len / 8` bytes, rounded up, least significant bit first. A slice may start within a byte.
+///
+/// ```
+/// use mempool_arrays::{Bits, Layout};
+///
+/// let bits: Bits = [true, false, true].into_iter().collect();
+/// assert_eq!(bits.get(2), Some(true));
+/// assert_eq!(bits.count_ones(), 2);
+/// ```
+#[derive(Clone)]
+pub struct Bits {
+    bytes: Buffer,
+    /// The bit of the first byte at which slot 0 is.
+    first: usize,
+    len: usize,
+}
+
+impl Bits {
+    /// The bits of `bytes`, `len` of them, starting at bit `first`.
+    ///
+    /// # Errors
+    /// [`ArrayError::Length`] when there are fewer.
+    pub fn from_buffer(bytes: Buffer, first: usize, len: usize) -> Result<Self, ArrayError> {
+        let bytes = match first / 8 {
+            0 => bytes,
+            skipped if skipped <= bytes.len() => bytes.slice(skipped..),
+            _ => bytes.slice(bytes.len()..),
+        };
+        let first = first % 8;
+        let needed = len.checked_add(first).map(|bits| bits.div_ceil(8));
+        if needed.is_none_or(|needed| needed > bytes.len()) {
+            check_length("bits", len, needed, &bytes)?;
+        }
+        let bytes = bytes.slice(..needed.unwrap_or_default());
+        Ok(Self { bytes, first, len })
+    }
+
+    /// So many bits of one value.
+    #[must_use]
+    pub fn repeated(bit: bool, len: usize) -> Self {
+        let bytes = vec![if bit { u8::MAX } else { 0 }; len.div_ceil(8)];
+        Self { bytes: adopt(bytes), first: 0, len }
+    }
+
+    /// How many are set.
+    #[must_use]
+    pub fn count_ones(&self) -> usize {
+        let Some((&last, whole)) = self.bytes.split_last() else { return 0 };
+        let (first, end) = (self.first, (self.first + self.len) % 8);
+        let last = if end == 0 { last } else { last & !(u8::MAX << end) };
+        let Some((&start, middle)) = whole.split_first() else {
+            return (last >> first).count_ones() as usize;
+        };
+        let (words, rest) = middle.as_chunks::<8>();
+        let words = words.iter().map(|&word| u64::from_ne_bytes(word).count_ones() as usize);
+        let rest = rest.iter().map(|byte| byte.count_ones() as usize);
+        let edges = (start >> first).count_ones() + last.count_ones();
+        words.sum::<usize>() + rest.sum::<usize>() + edges as usize
+    }
+
+    /// Whether bit `index` is set.
+    ///
+    /// # Panics
+    /// Behind the last.
+    #[must_use]
+    pub fn is_set(&self, index: usize) -> bool {
+        assert!(index < self.len, "bit {index} of {}", self.len);
+        let at = index + self.first;
+        self.bytes[at / 8] >> (at % 8) & 1 == 1
+    }
+
+    /// The buffer that they lie in, and the bit of its first byte at which slot 0 is.
+    #[must_use]
+    pub fn buffer(&self) -> (&Buffer, usize) {
+        (&self.bytes, self.first)
+    }
+
+    /// The bits in words of 64, slot 0 in the least significant bit of the first; those behind the last slot are zero.
+    pub fn words(&self) -> impl ExactSizeIterator<Item = u64> + '_ {
+        let words = self.len.div_ceil(64);
+        (0..words).map(move |word| {
+            let start = word * 8;
+            let mut bytes = [0; 9];
+            let end = self.bytes.len().min(start + 9);
+            let there = &self.bytes[start..end];
+            bytes[..there.len()].copy_from_slice(there);
+            let mut low = [0; 8];
+            low.copy_from_slice(&bytes[..8]);
+            let wide = u128::from(u64::from_le_bytes(low)) | u128::from(bytes[8]) << 64;
+            let bits = u64::try_from(wide >> self.first & u128::from(u64::MAX)).unwrap_or_default();
+            match self.len - word * 64 {
+                left if left < 64 => bits & !(u64::MAX << left),
+                _ => bits,
+            }
+        })
+    }
+
+    /// Whether the bytes are those that are written at rest.
+    fn is_plain(&self) -> bool {
+        let end = self.len % 8;
+        self.first == 0
+            && (end == 0 || self.bytes.last().is_none_or(|&last| last & (u8::MAX << end) == 0))
+    }
+
+    /// Adds the section that holds the bits at rest.
+    pub(crate) fn add_section<'a>(&'a self, parts: &mut Parts<'a>) {
+        if self.is_plain() {
+            return parts.section(&self.bytes);
+        }
+        parts.made(|write| {
+            let mut left = self.len.div_ceil(8);
+            let mut words = self.words().peekable();
+            let mut piece = Vec::with_capacity(8 << 10);
+            while words.peek().is_some() {
+                piece.clear();
+                words.by_ref().take(1 << 10).for_each(|word| piece.extend(word.to_le_bytes()));
+                piece.truncate(left);
+                left -= piece.len();
+                write(&piece)?;
+            }
+            Ok(())
+        });
+    }
+
+    /// The bits of a section, `len` of them.
+    pub(crate) fn from_section(
+        part: &'static str,
+        bytes: Buffer,
+        len: usize,
+        checked: bool,
+    ) -> Result<Self, ArrayError> {
+        check_length(part, len, Some(len.div_ceil(8)), &bytes)?;
+        let bits = Self { bytes, first: 0, len };
+        if checked && !bits.is_plain() {
+            return Err(ArrayError::description(format!("{part} goes on behind its last slot")));
+        }
+        Ok(bits)
+    }
+}
+
+impl FromIterator<bool> for Bits {
+    fn from_iter<I: IntoIterator<Item = bool>>(bits: I) -> Self {
+        let mut builder = BitsBuilder::default();
+        for bit in bits {
+            builder.make_room();
+            builder.push_reserved(bit);
+        }
+        builder.finish()
+    }
+}
+
+impl From<&[bool]> for Bits {
+    fn from(bits: &[bool]) -> Self {
+        bits.iter().copied().collect()
+    }
+}
+
+impl PartialEq for Bits {
+    fn eq(&self, other: &Self) -> bool {
+        self.len == other.len && self.words().eq(other.words())
+    }
+}
+
+impl fmt::Debug for Bits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug(self, f)
+    }
+}
+
+impl Layout for Bits {
+    type Item<'a> = bool;
+    type Builder = BitsBuilder;
+
+    const TAG: u64 = type_tag("bits");
+
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn get(&self, index: usize) -> Option<bool> {
+        (index < self.len).then(|| self.is_set(index))
+    }
+
+    fn slice(&self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.len, "{range:?} of {}", self.len);
+        let start = range.start + self.first;
+        let end = range.end + self.first;
+        let bytes = self.bytes.slice(start / 8..end.div_ceil(8).max(start / 8));
+        Self { bytes, first: start % 8, len: range.len() }
+    }
+
+    fn take_apart<'a>(&'a self, parts: &mut Parts<'a>) {
+        parts.node(Node::new(Kind::Bits, self.len));
+        self.add_section(parts);
+    }
+
+    fn assemble(from: &mut Assembly<'_, '_>) -> Result<Self, ArrayError> {
+        let (_, slots) = from.expect(Kind::Bits, 0)?;
+        Self::from_section("bits", from.section()?, slots, from.is_checked())
+    }
+
+    fn visit(&self, visit: &mut dyn FnMut(&Buffer)) {
+        visit(&self.bytes);
+    }
+
+    fn replace(&mut self, replace: &mut dyn FnMut(&mut Buffer) -> Result<()>) -> Result<()> {
+        replace(&mut self.bytes)
+    }
+}
+
+/// Makes [`Bits`].
+#[derive(Debug, Default)]
+pub struct BitsBuilder {
+    bytes: Growing<u8>,
+    len: usize,
+}
+
+impl BitsBuilder {
+    /// Room for one more, which nobody refuses.
+    fn make_room(&mut self) {
+        self.bytes.0.reserve(1);
+    }
+
+    pub(crate) fn reserve_slot(&mut self, meter: &mut dyn Meter) -> Result<()> {
+        self.bytes.reserve(usize::from(self.len.is_multiple_of(8)), meter)
+    }
+
+    /// The first `slots`, all set, for which there is room.
+    pub(crate) fn push_ones(&mut self, slots: usize) {
+        self.bytes.0.resize(slots.div_ceil(8), u8::MAX);
+        if let Some(last) = self.bytes.0.last_mut()
+            && !slots.is_multiple_of(8)
+        {
+            *last = !(u8::MAX << (slots % 8));
+        }
+        self.len = slots;
+    }
+
+    pub(crate) fn reserve_slots(&mut self, slots: usize, meter: &mut dyn Meter) -> Result<()> {
+        let needed = self.len.saturating_add(slots).div_ceil(8);
+        self.bytes.reserve_exact(needed.saturating_sub(self.bytes.0.len()), meter)
+    }
+}
+
+impl Builder for BitsBuilder {
+    type Array = Bits;
+
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn reserve(&mut self, _item: &bool, meter: &mut dyn Meter) -> Result<()> {
+        self.reserve_slot(meter)
+    }
+
+    fn push_reserved(&mut self, bit: bool) {
+        let at = self.len % 8;
+        if at == 0 {
+            self.bytes.0.push(0);
+        }
+        if let Some(last) = self.bytes.0.last_mut() {
+            *last |= u8::from(bit) << at;
+        }
+        self.len += 1;
+    }
+
+    fn reserve_hidden(&mut self, meter: &mut dyn Meter) -> Result<()> {
+        self.reserve_slot(meter)
+    }
+
+    fn push_hidden(&mut self) {
+        self.push_reserved(false);
+    }
+
+    fn finish(self) -> Bits {
+        Bits { bytes: adopt(self.bytes.0), first: 0, len: self.len }
+    }
+}

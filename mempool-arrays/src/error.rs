@@ -1,0 +1,168 @@
+//! `ArrayError`: what is wrong with an array, or with bytes that claim to be one.
+
+use std::fmt;
+
+use mempool_core::{CodecError, Error, ErrorKind};
+
+use crate::description::Kind;
+
+/// The name under which errors and frames know this crate's codec.
+pub(crate) const NAME: &str = "raw";
+
+/// Why an array could not be made.
+///
+/// Kinds, as [`kind`](Self::kind) says: *damage* for bytes that no array of the asked type has; *misuse* for an argument
+/// that does not fit; *limit* for what a narrow layout cannot hold.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArrayError {
+    /// The description in front of an array cannot be read.
+    #[error("the description of the array: {what}")]
+    Description {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Another array stands there.
+    #[error("an array of {found}, asked for as {expected}")]
+    Kind {
+        /// What was asked for.
+        expected: Shown,
+        /// What is there.
+        found: Shown,
+    },
+    /// A part of an array has another length than its slots need.
+    #[error("{part} of {slots} slots takes {expected} bytes and has {found}")]
+    Length {
+        /// Which part.
+        part: &'static str,
+        /// How many slots the array has.
+        slots: u64,
+        /// Bytes that it takes.
+        expected: u64,
+        /// Bytes that are there.
+        found: u64,
+    },
+    /// A part starts at an address where its elements may not lie.
+    #[error("{part} starts at an address that is no multiple of {align}")]
+    Misaligned {
+        /// Which part.
+        part: &'static str,
+        /// The alignment of its elements.
+        align: usize,
+    },
+    /// Offsets fall, start below zero or end beyond the bytes that they divide.
+    #[error("offset {index} is {found}, and must lie from {least} to {most}")]
+    Offset {
+        /// Which offset.
+        index: u64,
+        /// What it is.
+        found: i64,
+        /// The offset before it.
+        least: i64,
+        /// The length of what is divided.
+        most: i64,
+    },
+    /// Bytes of a string are not UTF-8, or a string starts within a character.
+    #[error("string {index} is not UTF-8")]
+    Utf8 {
+        /// Which string.
+        index: u64,
+    },
+    /// The number of nulls is another than the validity bitmap's zeros.
+    #[error("{claimed} nulls are claimed, and the validity bitmap has {counted}")]
+    Nulls {
+        /// What the description says.
+        claimed: u64,
+        /// Zeros in the bitmap.
+        counted: u64,
+    },
+    /// A code points behind the end of its dictionary.
+    #[error("code {index} is {code}, and the dictionary has {dictionary} values")]
+    Code {
+        /// Which slot.
+        index: u64,
+        /// Its code.
+        code: u64,
+        /// How many values the dictionary has.
+        dictionary: u64,
+    },
+    /// Parts of one array have different numbers of slots.
+    #[error("{part} has {found} slots where {expected} are needed")]
+    Slots {
+        /// Which part.
+        part: String,
+        /// Slots that it needs.
+        expected: u64,
+        /// Slots that it has.
+        found: u64,
+    },
+    /// More bytes or values than the layout's offsets or codes can count.
+    #[error("{asked} are more than {layout} can count ({most})")]
+    TooMany {
+        /// The layout.
+        layout: &'static str,
+        /// How many were asked for.
+        asked: u64,
+        /// The most that it holds.
+        most: u64,
+    },
+    /// Arrays are nested more deeply than a description may be.
+    #[error("arrays nested more than {most} deep")]
+    Depth {
+        /// The most that is read.
+        most: u32,
+    },
+    /// A shape whose elements are more or fewer than there are.
+    #[error("a shape of {elements} elements over {found}")]
+    Shape {
+        /// Elements of the shape.
+        elements: u64,
+        /// Elements that there are.
+        found: u64,
+    },
+    /// There is no column of that name.
+    #[error("there is no column {name:?}; the table has {columns}")]
+    NoColumn {
+        /// The name.
+        name: String,
+        /// The names that there are.
+        columns: String,
+    },
+}
+
+/// A kind of array in an error's text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown(pub(crate) String);
+
+impl From<Kind> for Shown {
+    fn from(kind: Kind) -> Self {
+        Self(kind.to_string())
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl ArrayError {
+    /// Which of the four kinds it is of.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::TooMany { .. } => ErrorKind::Limit,
+            Self::NoColumn { .. } => ErrorKind::Misuse,
+            _ => ErrorKind::Damage,
+        }
+    }
+
+    /// The error of a codec about a value of type `T`.
+    pub(crate) fn of<T: ?Sized>(self) -> Error {
+        CodecError::new::<T>(self.kind(), NAME, self).into()
+    }
+
+    pub(crate) fn description(what: impl Into<String>) -> Self {
+        Self::Description { what: what.into() }
+    }
+}

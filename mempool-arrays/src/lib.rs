@@ -1,0 +1,62 @@
+//! Arrays and tables with raw layouts: written to disk as they lie in memory, and read back as views of the map.
+//!
+//! | layout | a slot shows | sections at rest |
+//! | --- | --- | --- |
+//! | [`Values<T>`] | `T`: a number, or a record of plain data | elements |
+//! | [`Bits`] | `bool` | bits |
+//! | [`Units`] | `()` | none |
+//! | [`Strings`] | `&str` | offsets, bytes |
+//! | [`Binary`] | `&[u8]` | offsets, bytes |
+//! | [`Nullable<A>`] | `Option` of what `A` shows | validity bits; those of `A` |
+//!
+//! Buffers are bit-compatible with Apache Arrow's. Layouts nest: each has a [`Builder`], checked constructors from buffers
+//! that somebody else has made, and slices that copy nothing. In a pool they live with the codec [`Raw`].
+//!
+//! ```text
+//! a value at rest:  ┌────────┬─────────────┬──────────────┬─────────┬───┐
+//!                   │ header │ description │ section      │ section │ … │   each section at a multiple of 64 bytes
+//!                   └────────┴─────────────┴──────────────┴─────────┴───┘
+//! ```
+//!
+//! ```
+//! use mempool_arrays::{Layout, Raw, Strings};
+//! use mempool_core::PoolOptions;
+//!
+//! let pool = PoolOptions::new().memory_limit(1 << 20).open(Raw);
+//! let cities: Strings = ["Ushuaia", "Reykjavík"].into_iter().collect();
+//! let cities = pool.set(cities)?;
+//! let view = pool.get(&cities)?;
+//! assert_eq!(view.get(1), Some("Reykjavík"));
+//! # Ok::<(), mempool_core::Error>(())
+//! ```
+
+#[cfg(target_endian = "big")]
+compile_error!("raw layouts are little-endian, as they lie in memory");
+
+mod bits;
+mod description;
+mod element;
+mod error;
+mod layout;
+mod nullable;
+mod offsets;
+mod part;
+mod raw;
+mod stored;
+mod string;
+mod units;
+mod values;
+
+pub use bits::{Bits, BitsBuilder};
+pub use description::{Kind, Node, Primitive, Width};
+pub use element::{Element, ElementType};
+pub use error::{ArrayError, Shown};
+pub use layout::{Builder, Layout, Meter, Unmetered, tag_over};
+pub use nullable::{Nullable, NullableBuilder};
+pub use offsets::Offset;
+pub use part::{Assembly, Parts};
+pub use raw::{Held, Raw};
+pub use stored::Stored;
+pub use string::{Binary, BinaryBuilder, Strings, StringsBuilder};
+pub use units::{Units, UnitsBuilder};
+pub use values::{Values, ValuesBuilder};

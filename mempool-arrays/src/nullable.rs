@@ -1,0 +1,272 @@
+//! `Nullable<A>`: an array whose slots may be missing.
+//!
+//! ```text
+//! slots      0        1        2        3
+//!          ┌─────────────────────────────────┐
+//! validity │ 1        0        1        1    │   one bit a slot; no bytes at all when no slot is missing
+//!          └─────────────────────────────────┘
+//!          ┌────────┬────────┬────────┬──────┐
+//! values   │ 7      │ hidden │ 9      │ 0    │   any layout; what is below a zero bit nobody sees
+//!          └────────┴────────┴────────┴──────┘
+//! ```
+
+use std::fmt;
+use std::ops::Range;
+
+use mempool_core::{Buffer, Result};
+
+use crate::bits::{Bits, BitsBuilder};
+use crate::description::{Kind, Node};
+use crate::error::ArrayError;
+use crate::layout::{Builder, Layout, Meter, debug, tag_over};
+use crate::part::{Assembly, Parts};
+
+/// An array whose slots may be missing: `Option<T>` goes in and comes out.
+///
+/// *Shape*: a validity bitmap beside the values, one bit a slot, set where there is a value; none when no slot is missing.
+/// A missing slot, an empty string and a zero are three things.
+///
+/// ```
+/// use mempool_arrays::{Layout, Nullable, Strings};
+///
+/// let names: Nullable<Strings> = [Some("Ada"), None, Some("")].into_iter().collect();
+/// assert_eq!(names.get(0), Some(Some("Ada")));
+/// assert_eq!(names.get(1), Some(None));
+/// assert_eq!(names.get(2), Some(Some("")));
+/// assert_eq!(names.nulls(), 1);
+/// ```
+#[derive(Clone)]
+pub struct Nullable<A> {
+    /// As many as there are values; `None` when all are set.
+    validity: Option<Bits>,
+    /// The zeros in it.
+    nulls: usize,
+    values: A,
+}
+
+impl<A: Layout> Nullable<A> {
+    /// Values, those of which a bit is zero missing.
+    ///
+    /// # Errors
+    /// [`ArrayError::Slots`] when there are not as many bits as values.
+    pub fn new(values: A, validity: Option<Bits>) -> Result<Self, ArrayError> {
+        let nulls = validity.as_ref().map_or(0, |bits| bits.len() - bits.count_ones());
+        Self::with_nulls(values, validity, nulls)
+    }
+
+    fn with_nulls(values: A, validity: Option<Bits>, nulls: usize) -> Result<Self, ArrayError> {
+        if let Some(bits) = &validity
+            && bits.len() != values.len()
+        {
+            let (expected, found) = (values.len() as u64, bits.len() as u64);
+            return Err(ArrayError::Slots { part: "validity".to_owned(), expected, found });
+        }
+        Ok(Self { validity: validity.filter(|_| nulls > 0), nulls, values })
+    }
+
+    /// How many slots are missing.
+    #[must_use]
+    pub fn nulls(&self) -> usize {
+        self.nulls
+    }
+
+    /// A bit a slot, set where there is a value; `None` when no slot is missing.
+    #[must_use]
+    pub fn validity(&self) -> Option<&Bits> {
+        self.validity.as_ref()
+    }
+
+    /// The values; below a missing slot is something, of which nothing is promised.
+    #[must_use]
+    pub fn values(&self) -> &A {
+        &self.values
+    }
+
+    /// Whether slot `index` has a value.
+    ///
+    /// # Panics
+    /// Behind the last.
+    #[must_use]
+    pub fn is_valid(&self, index: usize) -> bool {
+        assert!(index < self.values.len(), "slot {index} of {}", self.values.len());
+        self.validity.as_ref().is_none_or(|bits| bits.is_set(index))
+    }
+}
+
+impl<A: Layout> From<A> for Nullable<A> {
+    /// All of whose slots have values.
+    fn from(values: A) -> Self {
+        Self { validity: None, nulls: 0, values }
+    }
+}
+
+impl<A: Layout> Layout for Nullable<A> {
+    type Item<'a> = Option<A::Item<'a>>;
+    type Builder = NullableBuilder<A>;
+
+    const TAG: u64 = tag_over("nullable", A::TAG);
+
+    fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    fn get(&self, index: usize) -> Option<Option<A::Item<'_>>> {
+        let value = self.values.get(index)?;
+        Some(self.is_valid(index).then_some(value))
+    }
+
+    fn slice(&self, range: Range<usize>) -> Self {
+        let values = self.values.slice(range.clone());
+        let validity = self.validity.as_ref().map(|bits| bits.slice(range));
+        let nulls = validity.as_ref().map_or(0, |bits| bits.len() - bits.count_ones());
+        Self { validity: validity.filter(|_| nulls > 0), nulls, values }
+    }
+
+    fn take_apart<'a>(&'a self, parts: &mut Parts<'a>) {
+        let node = Node::new(Kind::Nullable, self.values.len());
+        parts.node(Node { children: 1, figure: self.nulls as u64, ..node });
+        match &self.validity {
+            Some(bits) => bits.add_section(parts),
+            None => parts.section(&[]),
+        }
+        self.values.take_apart(parts);
+    }
+
+    fn assemble(from: &mut Assembly<'_, '_>) -> Result<Self, ArrayError> {
+        let (node, slots) = from.expect(Kind::Nullable, 1)?;
+        let bytes = from.section()?;
+        let validity = match node.figure {
+            0 => crate::part::check_length("validity", 0, Some(0), &bytes).map(|()| None)?,
+            _ => Some(Bits::from_section("validity", bytes, slots, from.is_checked())?),
+        };
+        let values = from.child(A::assemble)?;
+        let claimed = usize::try_from(node.figure).unwrap_or(usize::MAX);
+        let counted = || validity.as_ref().map_or(0, |bits| bits.len() - bits.count_ones());
+        let found = if from.is_checked() { counted() } else { claimed.min(slots) };
+        if found != claimed {
+            return Err(ArrayError::Nulls { claimed: node.figure, counted: found as u64 });
+        }
+        if slots != values.len() {
+            let (expected, found) = (node.slots, values.len() as u64);
+            return Err(ArrayError::Slots { part: "values".to_owned(), expected, found });
+        }
+        Self::with_nulls(values, validity, claimed)
+    }
+
+    fn visit(&self, visit: &mut dyn FnMut(&Buffer)) {
+        self.validity.iter().for_each(|bits| bits.visit(visit));
+        self.values.visit(visit);
+    }
+
+    fn replace(&mut self, replace: &mut dyn FnMut(&mut Buffer) -> Result<()>) -> Result<()> {
+        if let Some(bits) = &mut self.validity {
+            bits.replace(replace)?;
+        }
+        self.values.replace(replace)
+    }
+}
+
+impl<A> PartialEq for Nullable<A>
+where
+    A: Layout,
+    for<'a> A::Item<'a>: PartialEq,
+{
+    /// What is below a missing slot does not count.
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.iter().eq(other.iter())
+    }
+}
+
+impl<A: Layout> fmt::Debug for Nullable<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug(self, f)
+    }
+}
+
+impl<'a, A: Layout> FromIterator<Option<A::Item<'a>>> for Nullable<A> {
+    /// # Panics
+    /// When offsets or codes of 32 bits cannot count the values.
+    fn from_iter<I: IntoIterator<Item = Option<A::Item<'a>>>>(items: I) -> Self {
+        let mut builder = NullableBuilder::default();
+        for item in items {
+            builder.push(item).expect("its offsets can count it");
+        }
+        builder.finish()
+    }
+}
+
+/// Makes a [`Nullable`].
+pub struct NullableBuilder<A: Layout> {
+    /// Empty until the first slot is missing.
+    validity: BitsBuilder,
+    nulls: usize,
+    values: A::Builder,
+}
+
+impl<A: Layout> Default for NullableBuilder<A> {
+    fn default() -> Self {
+        Self { validity: BitsBuilder::default(), nulls: 0, values: A::Builder::default() }
+    }
+}
+
+impl<A: Layout> fmt::Debug for NullableBuilder<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NullableBuilder").field("len", &self.values.len()).finish_non_exhaustive()
+    }
+}
+
+impl<A: Layout> NullableBuilder<A> {
+    /// The values' own builder, and the bitmap's, to make room in them.
+    pub(crate) fn parts(&mut self) -> (&mut BitsBuilder, &mut A::Builder) {
+        (&mut self.validity, &mut self.values)
+    }
+}
+
+impl<A: Layout> Builder for NullableBuilder<A> {
+    type Array = Nullable<A>;
+
+    fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    fn reserve(&mut self, item: &Option<A::Item<'_>>, meter: &mut dyn Meter) -> Result<()> {
+        if self.nulls > 0 {
+            self.validity.reserve_slot(meter)?;
+        } else if item.is_none() {
+            self.validity.reserve_slots(self.values.len().saturating_add(1), meter)?;
+        }
+        match item {
+            Some(item) => self.values.reserve(item, meter),
+            None => self.values.reserve_hidden(meter),
+        }
+    }
+
+    fn push_reserved(&mut self, item: Option<A::Item<'_>>) {
+        if self.nulls == 0 && item.is_none() {
+            self.validity.push_ones(self.values.len());
+        }
+        if self.nulls > 0 || item.is_none() {
+            self.validity.push_reserved(item.is_some());
+        }
+        match item {
+            Some(item) => self.values.push_reserved(item),
+            None => {
+                self.values.push_hidden();
+                self.nulls += 1;
+            }
+        }
+    }
+
+    fn reserve_hidden(&mut self, meter: &mut dyn Meter) -> Result<()> {
+        self.reserve(&None, meter)
+    }
+
+    fn push_hidden(&mut self) {
+        self.push_reserved(None);
+    }
+
+    fn finish(self) -> Nullable<A> {
+        let validity = (self.nulls > 0).then(|| self.validity.finish());
+        Nullable { validity, nulls: self.nulls, values: self.values.finish() }
+    }
+}

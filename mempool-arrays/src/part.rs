@@ -1,0 +1,199 @@
+//! An array taken apart into the sections that a frame has of it, and put together from them.
+
+use bytemuck::cast_slice;
+use mempool_core::{ALIGNMENT, Buffer, Result, Sink, Source, Trust};
+
+use crate::description::{DEPTH_MAX, Kind, Node, Nodes, encode};
+use crate::error::ArrayError;
+
+/// An array's description, and its buffers in the order of the description; nothing is copied.
+#[derive(Debug, Default)]
+pub struct Parts<'a> {
+    nodes: Vec<Node>,
+    /// The name and the logical type that the next node has from its parent.
+    next: Option<(&'a str, u64)>,
+    sections: Vec<Section<'a>>,
+}
+
+/// What one section is made of.
+enum Section<'a> {
+    Bytes(&'a [u8]),
+    /// Bytes that are made as they are written: a slice starts in the middle of what it was cut from.
+    Made(Box<Make<'a>>),
+}
+
+/// Writes a section piece by piece, the same each time.
+type Make<'a> = dyn Fn(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> + 'a;
+
+impl std::fmt::Debug for Section<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
+            Self::Made(_) => f.write_str("made as it is written"),
+        }
+    }
+}
+
+impl<'a> Parts<'a> {
+    /// Adds a node; its children follow it.
+    pub fn node(&mut self, mut node: Node) {
+        if let Some((name, logical)) = self.next.take() {
+            name.clone_into(&mut node.name);
+            node.logical = logical;
+        }
+        self.nodes.push(node);
+    }
+
+    /// Gives the node that comes next, a child of the one before, its name and its logical type.
+    pub fn name_next(&mut self, name: &'a str, logical: u64) {
+        self.next = Some((name, logical));
+    }
+
+    /// Adds a section that is there.
+    pub fn section(&mut self, bytes: &'a [u8]) {
+        self.sections.push(Section::Bytes(bytes));
+    }
+
+    /// Adds a section that is made as it is written.
+    pub fn made(&mut self, make: impl Fn(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> + 'a) {
+        self.sections.push(Section::Made(Box::new(make)));
+    }
+
+    /// Writes the description and all sections.
+    pub(crate) fn write(&self, sink: &mut Sink<'_>) -> Result<()> {
+        sink.section(ALIGNMENT)?;
+        sink.write(&encode(&self.nodes))?;
+        for section in &self.sections {
+            sink.section(ALIGNMENT)?;
+            match section {
+                Section::Bytes(bytes) => sink.write(bytes)?,
+                Section::Made(make) => make(&mut |bytes| sink.write(bytes))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes `items` as plain data, a bounded piece at a time.
+pub(crate) fn write_items<T: bytemuck::Pod>(
+    items: impl Iterator<Item = T>,
+    write: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    const PIECE: usize = 1024;
+    let mut piece: Vec<T> = Vec::with_capacity(PIECE);
+    for item in items {
+        piece.push(item);
+        if piece.len() == PIECE {
+            write(cast_slice(&piece))?;
+            piece.clear();
+        }
+    }
+    write(cast_slice(&piece))
+}
+
+/// Nodes and sections that are read in the order in which they were written.
+pub struct Assembly<'a, 's> {
+    nodes: Nodes,
+    source: &'a mut Source<'s>,
+    depth: u32,
+}
+
+impl<'a, 's> Assembly<'a, 's> {
+    /// Starts with the description.
+    pub(crate) fn start(source: &'a mut Source<'s>) -> Result<Self> {
+        let description = source.section()?;
+        let nodes = Nodes::decode(description).map_err(ArrayError::of::<Node>)?;
+        Ok(Self { nodes, source, depth: 0 })
+    }
+
+    /// Whether the bytes are to be checked, not only their lengths.
+    #[must_use]
+    pub fn is_checked(&self) -> bool {
+        self.source.trust() != Trust::Own
+    }
+
+    /// The next node.
+    ///
+    /// # Errors
+    /// When there is none or it cannot be read.
+    pub fn node(&mut self) -> Result<Node, ArrayError> {
+        self.nodes.next()
+    }
+
+    /// The next node, which must be of this kind and have so many children; and its slots.
+    ///
+    /// # Errors
+    /// [`ArrayError::Kind`] for another, [`ArrayError::Description`] for a node that cannot be read.
+    pub fn expect(&mut self, kind: Kind, children: u32) -> Result<(Node, usize), ArrayError> {
+        let node = self.node()?;
+        if node.kind != kind {
+            return Err(ArrayError::Kind { expected: kind.into(), found: node.kind.into() });
+        }
+        if node.children != children {
+            let what = format!("{kind} with {} children instead of {children}", node.children);
+            return Err(ArrayError::description(what));
+        }
+        let slots = slots(&node)?;
+        Ok((node, slots))
+    }
+
+    /// The next section.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn section(&mut self) -> Result<Buffer, ArrayError> {
+        self.source.section().map_err(|_| ArrayError::description("a section is missing"))
+    }
+
+    /// Reads a child, no deeper than a description may be.
+    ///
+    /// # Errors
+    /// What `read` says, or [`ArrayError::Depth`].
+    pub fn child<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, ArrayError>,
+    ) -> Result<T, ArrayError> {
+        if self.depth == DEPTH_MAX {
+            return Err(ArrayError::Depth { most: DEPTH_MAX });
+        }
+        self.depth += 1;
+        let child = read(self);
+        self.depth -= 1;
+        child
+    }
+
+    /// Checks that all nodes were read.
+    pub(crate) fn finish(self) -> Result<(), ArrayError> {
+        self.nodes.finish()
+    }
+}
+
+/// The slots of a node as a length in memory.
+pub(crate) fn slots(node: &Node) -> Result<usize, ArrayError> {
+    // A length above isize::MAX would overflow elsewhere; no buffer has so many slots.
+    let slots = usize::try_from(node.slots).ok().filter(|&slots| isize::try_from(slots).is_ok());
+    slots.ok_or_else(|| ArrayError::description(format!("{} of {} slots", node.kind, node.slots)))
+}
+
+/// Checks that `part` has as many bytes as `slots` need.
+pub(crate) fn check_length(
+    part: &'static str,
+    slots: usize,
+    expected: Option<usize>,
+    found: &[u8],
+) -> Result<(), ArrayError> {
+    if expected == Some(found.len()) {
+        return Ok(());
+    }
+    let expected = expected.map_or(u64::MAX, |bytes| bytes as u64);
+    Err(ArrayError::Length { part, slots: slots as u64, expected, found: found.len() as u64 })
+}
+
+/// Checks that `part` starts where a `T` may lie.
+pub(crate) fn check_alignment<T>(part: &'static str, bytes: &[u8]) -> Result<(), ArrayError> {
+    let align = align_of::<T>();
+    match bytes.as_ptr().addr().is_multiple_of(align) {
+        true => Ok(()),
+        false => Err(ArrayError::Misaligned { part, align }),
+    }
+}

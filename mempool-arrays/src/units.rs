@@ -1,0 +1,99 @@
+//! `Units`: arrays of elements that have no bytes.
+
+use std::fmt;
+use std::ops::Range;
+
+use mempool_core::{Buffer, Result, type_tag};
+
+use crate::description::{Kind, Node};
+use crate::error::ArrayError;
+use crate::layout::{Builder, Layout, Meter, debug};
+use crate::part::{Assembly, Parts};
+
+/// An array of zero-sized elements: a length.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Units {
+    len: usize,
+}
+
+impl Units {
+    /// So many.
+    #[must_use]
+    pub const fn new(len: usize) -> Self {
+        Self { len }
+    }
+}
+
+impl fmt::Debug for Units {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug(self, f)
+    }
+}
+
+impl Layout for Units {
+    type Item<'a> = ();
+    type Builder = UnitsBuilder;
+
+    const TAG: u64 = type_tag("units");
+
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn get(&self, index: usize) -> Option<()> {
+        (index < self.len).then_some(())
+    }
+
+    fn slice(&self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.len, "{range:?} of {}", self.len);
+        Self { len: range.len() }
+    }
+
+    fn take_apart<'a>(&'a self, parts: &mut Parts<'a>) {
+        parts.node(Node::new(Kind::Units, self.len));
+    }
+
+    fn assemble(from: &mut Assembly<'_, '_>) -> Result<Self, ArrayError> {
+        from.expect(Kind::Units, 0).map(|(_, len)| Self { len })
+    }
+
+    fn visit(&self, _visit: &mut dyn FnMut(&Buffer)) {}
+
+    fn replace(&mut self, _replace: &mut dyn FnMut(&mut Buffer) -> Result<()>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Makes [`Units`].
+#[derive(Debug, Default)]
+pub struct UnitsBuilder {
+    len: usize,
+}
+
+impl Builder for UnitsBuilder {
+    type Array = Units;
+
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn reserve(&mut self, _item: &(), _meter: &mut dyn Meter) -> Result<()> {
+        Ok(())
+    }
+
+    fn push_reserved(&mut self, (): ()) {
+        self.len += 1;
+    }
+
+    fn reserve_hidden(&mut self, _meter: &mut dyn Meter) -> Result<()> {
+        Ok(())
+    }
+
+    fn push_hidden(&mut self) {
+        self.len += 1;
+    }
+
+    fn finish(self) -> Units {
+        Units { len: self.len }
+    }
+}

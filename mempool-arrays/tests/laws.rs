@@ -1,0 +1,75 @@
+//! The codec keeps the laws of codecs, for layouts of every kind.
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test")]
+
+use mempool_arrays::{Binary, Bits, Nullable, Raw, Strings, Units, Values};
+use mempool_codec::codec_laws;
+
+fn text(n: u64) -> String {
+    "aé東🦀".chars().cycle().take(n as usize % 23).collect()
+}
+
+fn texts(n: u64) -> Vec<String> {
+    (0..n).map(text).collect()
+}
+
+codec_laws!(
+    values_i128,
+    Raw,
+    |n: u64| (0..n).map(|i| -i128::from(i) << 70).collect::<Values<i128>>(),
+    |view: &Values<i128>, value: &Values<i128>| view == value
+);
+codec_laws!(
+    vector_of_records,
+    Raw,
+    |n: u64| (0..n).map(|i| [i as u16, 7, 9]).collect::<Vec<_>>(),
+    |view: &[[u16; 3]], value: &Vec<[u16; 3]>| view == value.as_slice()
+);
+codec_laws!(
+    bits,
+    Raw,
+    |n: u64| (0..n * 3).map(|i| i % 3 == 1).collect::<Bits>(),
+    |view: &Bits, value: &Bits| view == value
+);
+codec_laws!(
+    booleans,
+    Raw,
+    |n: u64| (0..n * 3).map(|i| i % 5 < 2).collect::<Vec<bool>>(),
+    |view: &Bits, value: &Vec<bool>| *view == Bits::from(value.as_slice())
+);
+codec_laws!(units, Raw, |n: u64| Units::new(n as usize), |view: &Units, value: &Units| view
+    == value);
+codec_laws!(
+    strings,
+    Raw,
+    |n: u64| texts(n).into_iter().collect::<Strings>(),
+    |view: &Strings, value: &Strings| view == value
+);
+codec_laws!(vector_of_strings, Raw, texts, |view: &Strings, value: &Vec<String>| view
+    .iter()
+    .eq(value.iter().map(String::as_str)));
+codec_laws!(
+    binary,
+    Raw,
+    |n: u64| (0..n).map(|i| vec![i as u8; i as usize % 5]).collect::<Binary>(),
+    |view: &Binary, value: &Binary| view == value
+);
+codec_laws!(
+    nullable_numbers,
+    Raw,
+    |n: u64| (0..n).map(|i| (i % 3 != 1).then_some(i as f64)).collect::<Vec<_>>(),
+    |view: &Nullable<Values<f64>>, value: &Vec<Option<f64>>| *view
+        == value.iter().copied().collect()
+);
+codec_laws!(
+    nullable_strings,
+    Raw,
+    |n: u64| (0..n).map(|i| (i % 3 != 1).then(|| text(i))).collect::<Vec<_>>(),
+    |view: &Nullable<Strings>, value: &Vec<Option<String>>| *view
+        == value.iter().map(Option::as_deref).collect()
+);
+codec_laws!(
+    nullable_without_nulls,
+    Raw,
+    |n: u64| (0..n).map(|i| Some(i as u8)).collect::<Nullable<Values<u8>>>(),
+    |view: &Nullable<Values<u8>>, value: &Nullable<Values<u8>>| view == value
+);
