@@ -9,7 +9,9 @@
 //!
 //! At rest slot 0 is bit 0, and the bits behind the last slot are zero.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::Hasher;
 use std::ops::Range;
 
 use mempool_core::{Buffer, Result, type_tag};
@@ -127,13 +129,14 @@ impl Bits {
     }
 
     /// Adds the section that holds the bits at rest.
-    pub(crate) fn add_section<'a>(&'a self, parts: &mut Parts<'a>) {
+    pub(crate) fn add_section(&self, parts: &mut Parts<'_>) {
         if self.is_plain() {
-            return parts.section(&self.bytes);
+            return parts.section(self.bytes.clone());
         }
-        parts.made(|write| {
-            let mut left = self.len.div_ceil(8);
-            let mut words = self.words().peekable();
+        let bits = self.clone();
+        parts.made(move |write| {
+            let mut left = bits.len.div_ceil(8);
+            let mut words = bits.words().peekable();
             let mut piece = Vec::with_capacity(8 << 10);
             while words.peek().is_some() {
                 piece.clear();
@@ -166,8 +169,7 @@ impl FromIterator<bool> for Bits {
     fn from_iter<I: IntoIterator<Item = bool>>(bits: I) -> Self {
         let mut builder = BitsBuilder::default();
         for bit in bits {
-            builder.make_room();
-            builder.push_reserved(bit);
+            builder.push_bit(bit);
         }
         builder.finish()
     }
@@ -213,7 +215,15 @@ impl Layout for Bits {
         Self { bytes, first: start % 8, len: range.len() }
     }
 
-    fn take_apart<'a>(&'a self, parts: &mut Parts<'a>) {
+    fn order(a: &Self::Item<'_>, b: &Self::Item<'_>) -> Ordering {
+        a.cmp(b)
+    }
+
+    fn hash_item(item: &Self::Item<'_>, state: &mut impl Hasher) {
+        state.write_u8((*item).into());
+    }
+
+    fn take_apart(&self, parts: &mut Parts<'_>) {
         parts.node(Node::new(Kind::Bits, self.len));
         self.add_section(parts);
     }
@@ -240,24 +250,37 @@ pub struct BitsBuilder {
 }
 
 impl BitsBuilder {
-    /// Room for one more, which nobody refuses.
-    fn make_room(&mut self) {
-        self.bytes.0.reserve(1);
+    fn push_bit(&mut self, bit: bool) {
+        let at = self.len % 8;
+        if at == 0 {
+            self.bytes.0.push(0);
+        }
+        if let Some(last) = self.bytes.0.last_mut() {
+            *last |= u8::from(bit) << at;
+        }
+        self.len += 1;
     }
 
-    pub(crate) fn reserve_slot(&mut self, meter: &mut dyn Meter) -> Result<()> {
-        self.bytes.reserve(usize::from(self.len.is_multiple_of(8)), meter)
+    /// Clears what the last byte has behind the last slot.
+    fn clear_behind(&mut self) {
+        if let Some(last) = self.bytes.0.last_mut()
+            && !self.len.is_multiple_of(8)
+        {
+            *last &= !(u8::MAX << (self.len % 8));
+        }
+    }
+
+    /// How many are not set.
+    pub(crate) fn zeros(&self) -> usize {
+        self.len - self.bytes.0.iter().map(|byte| byte.count_ones() as usize).sum::<usize>()
     }
 
     /// The first `slots`, all set, for which there is room.
     pub(crate) fn push_ones(&mut self, slots: usize) {
+        self.bytes.0.clear();
         self.bytes.0.resize(slots.div_ceil(8), u8::MAX);
-        if let Some(last) = self.bytes.0.last_mut()
-            && !slots.is_multiple_of(8)
-        {
-            *last = !(u8::MAX << (slots % 8));
-        }
         self.len = slots;
+        self.clear_behind();
     }
 
     pub(crate) fn reserve_slots(&mut self, slots: usize, meter: &mut dyn Meter) -> Result<()> {
@@ -273,27 +296,27 @@ impl Builder for BitsBuilder {
         self.len
     }
 
-    fn reserve(&mut self, _item: &bool, meter: &mut dyn Meter) -> Result<()> {
-        self.reserve_slot(meter)
+    fn push_metered(&mut self, bit: bool, meter: &mut dyn Meter) -> Result<()> {
+        self.bytes.reserve(usize::from(self.len.is_multiple_of(8)), meter)?;
+        self.push_bit(bit);
+        Ok(())
     }
 
-    fn push_reserved(&mut self, bit: bool) {
-        let at = self.len % 8;
-        if at == 0 {
-            self.bytes.0.push(0);
+    fn push_hidden(&mut self, meter: &mut dyn Meter) -> Result<()> {
+        self.push_metered(false, meter)
+    }
+
+    fn truncate(&mut self, len: usize) {
+        if len < self.len {
+            self.bytes.0.truncate(len.div_ceil(8));
+            self.len = len;
+            self.clear_behind();
         }
-        if let Some(last) = self.bytes.0.last_mut() {
-            *last |= u8::from(bit) << at;
-        }
-        self.len += 1;
     }
 
-    fn reserve_hidden(&mut self, meter: &mut dyn Meter) -> Result<()> {
-        self.reserve_slot(meter)
-    }
-
-    fn push_hidden(&mut self) {
-        self.push_reserved(false);
+    fn holds(&self, index: usize, item: &bool) -> bool {
+        assert!(index < self.len, "bit {index} of {}", self.len);
+        (self.bytes.0[index / 8] >> (index % 8) & 1 == 1) == *item
     }
 
     fn finish(self) -> Bits {

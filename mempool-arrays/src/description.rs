@@ -311,6 +311,11 @@ impl Nodes {
         Ok(Self { bytes, count, next: 0, name: 0 })
     }
 
+    /// The next node; it is not taken.
+    pub(crate) fn peek(&self) -> Result<Node, ArrayError> {
+        Self { bytes: self.bytes.clone(), ..*self }.next()
+    }
+
     /// The next node.
     pub(crate) fn next(&mut self) -> Result<Node, ArrayError> {
         if self.next >= self.count {

@@ -1,8 +1,9 @@
 //! What an element of a primitive array can be: numbers, and fixed-size records of plain data.
 
+use std::cmp::Ordering;
 use std::fmt;
 
-use bytemuck::Pod;
+use bytemuck::{Pod, bytes_of};
 use mempool_core::type_tag;
 
 use crate::description::Primitive;
@@ -100,31 +101,46 @@ pub trait Element: Pod + PartialEq + fmt::Debug + Send + Sync {
     /// What the description of an array calls it. Its size is the element's; a record's name must not change while there
     /// are files that hold it.
     const TYPE: ElementType;
+
+    /// Which of two elements comes first: a total order, in which elements of other bits are never the same. Records are
+    /// ordered by their bytes unless they say otherwise.
+    fn order(&self, other: &Self) -> Ordering {
+        bytes_of(self).cmp(bytes_of(other))
+    }
 }
 
 macro_rules! elements {
-    ($($type:ty => $name:ident),* $(,)?) => {
+    ($($type:ty => $name:ident by $order:expr),* $(,)?) => {
         $(
             impl Element for $type {
                 const TYPE: ElementType = ElementType::Primitive(Primitive::$name);
+
+                fn order(&self, other: &Self) -> Ordering {
+                    let order: fn(&$type, &$type) -> Ordering = $order;
+                    order(self, other)
+                }
             }
         )*
     };
 }
 
 elements! {
-    i8 => I8, i16 => I16, i32 => I32, i64 => I64, i128 => I128,
-    u8 => U8, u16 => U16, u32 => U32, u64 => U64, u128 => U128,
-    f32 => F32, f64 => F64,
+    i8 => I8 by Ord::cmp, i16 => I16 by Ord::cmp, i32 => I32 by Ord::cmp,
+    i64 => I64 by Ord::cmp, i128 => I128 by Ord::cmp,
+    u8 => U8 by Ord::cmp, u16 => U16 by Ord::cmp, u32 => U32 by Ord::cmp,
+    u64 => U64 by Ord::cmp, u128 => U128 by Ord::cmp,
+    f32 => F32 by f32::total_cmp, f64 => F64 by f64::total_cmp,
 }
 
 #[cfg(feature = "half")]
-elements! { half::f16 => F16 }
+elements! { half::f16 => F16 by half::f16::total_cmp }
 
 #[cfg(feature = "complex")]
 elements! {
-    num_complex::Complex<f32> => Complex32,
-    num_complex::Complex<f64> => Complex64,
+    num_complex::Complex<f32> => Complex32
+        by |a, b| a.re.total_cmp(&b.re).then(a.im.total_cmp(&b.im)),
+    num_complex::Complex<f64> => Complex64
+        by |a, b| a.re.total_cmp(&b.re).then(a.im.total_cmp(&b.im)),
 }
 
 /// Fixed-size elements, MemPool.jl's fixed-length strings and static vectors among them.
@@ -136,4 +152,10 @@ where
         ElementType::Primitive(primitive) => primitive.name(),
         ElementType::Record { .. } => "record",
     });
+
+    /// Element by element.
+    fn order(&self, other: &Self) -> Ordering {
+        let pairs = self.iter().zip(other);
+        pairs.map(|(a, b)| a.order(b)).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+    }
 }

@@ -1,6 +1,8 @@
 //! `Layout`: what all arrays have in common, and `Builder`: how they grow.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::Hasher;
 use std::ops::Range;
 
 use mempool_core::{Buffer, Result};
@@ -48,8 +50,15 @@ pub trait Layout: Clone + fmt::Debug + Send + Sync + Sized + 'static {
         (0..self.len()).map(|index| self.get(index).expect("an index below the length"))
     }
 
+    /// Which of two slots comes first. A total order: slots of which neither does are the same, as far as dictionaries and
+    /// indexes know.
+    fn order(a: &Self::Item<'_>, b: &Self::Item<'_>) -> Ordering;
+
+    /// Feeds a slot to a hash. Slots that are [the same](Self::order) have the same hash.
+    fn hash_item(item: &Self::Item<'_>, state: &mut impl Hasher);
+
     /// Takes the array apart: its node, its sections, and then its children.
-    fn take_apart<'a>(&'a self, parts: &mut Parts<'a>);
+    fn take_apart(&self, parts: &mut Parts<'_>);
 
     /// Puts an array together. Of bytes that are to be checked, everything is, before any view of them exists; of our
     /// own, lengths alone.
@@ -136,33 +145,21 @@ pub trait Builder: Default + fmt::Debug + Send + 'static {
         self.len() == 0
     }
 
-    /// Makes room for `item`, reporting what is allocated to `meter`.
+    /// Appends `item`, reporting what is allocated to `meter`.
     ///
     /// # Errors
-    /// What the meter says, or [`ArrayError::TooMany`]; it is then as it was.
-    fn reserve(
+    /// What the meter says, or [`ArrayError::TooMany`] when offsets or codes cannot count it; it is then as it was.
+    fn push_metered(
         &mut self,
-        item: &<Self::Array as Layout>::Item<'_>,
+        item: <Self::Array as Layout>::Item<'_>,
         meter: &mut dyn Meter,
     ) -> Result<()>;
 
-    /// Appends `item`, for which there is room.
-    ///
-    /// # Panics
-    /// May panic when there is none.
-    fn push_reserved(&mut self, item: <Self::Array as Layout>::Item<'_>);
-
-    /// Makes room for a slot that nobody looks at: what is below a missing one.
+    /// Appends a slot that nobody looks at: what is below a missing one.
     ///
     /// # Errors
-    /// As [`reserve`](Self::reserve).
-    fn reserve_hidden(&mut self, meter: &mut dyn Meter) -> Result<()>;
-
-    /// Appends such a slot, for which there is room.
-    ///
-    /// # Panics
-    /// May panic when there is none.
-    fn push_hidden(&mut self);
+    /// As [`push_metered`](Self::push_metered).
+    fn push_hidden(&mut self, meter: &mut dyn Meter) -> Result<()>;
 
     /// Appends `item`.
     ///
@@ -172,19 +169,14 @@ pub trait Builder: Default + fmt::Debug + Send + 'static {
         self.push_metered(item, &mut Unmetered)
     }
 
-    /// Appends `item`, reporting what is allocated to `meter`.
+    /// Takes back all slots from `len` on. What was allocated for them stays.
+    fn truncate(&mut self, len: usize);
+
+    /// Whether slot `index` is [the same](Layout::order) as `item`.
     ///
-    /// # Errors
-    /// As [`reserve`](Self::reserve).
-    fn push_metered(
-        &mut self,
-        item: <Self::Array as Layout>::Item<'_>,
-        meter: &mut dyn Meter,
-    ) -> Result<()> {
-        self.reserve(&item, meter)?;
-        self.push_reserved(item);
-        Ok(())
-    }
+    /// # Panics
+    /// Behind the last.
+    fn holds(&self, index: usize, item: &<Self::Array as Layout>::Item<'_>) -> bool;
 
     /// The array. What was allocated too much for it stays its own; nothing is copied.
     fn finish(self) -> Self::Array;

@@ -8,6 +8,8 @@
 //! | [`Strings`] | `&str` | offsets, bytes |
 //! | [`Binary`] | `&[u8]` | offsets, bytes |
 //! | [`Nullable<A>`] | `Option` of what `A` shows | validity bits; those of `A` |
+//! | [`Pooled<A>`] | what `A`, the dictionary, shows | codes; those of `A` |
+//! | [`List<A>`] | `A`, a slice of the child | offsets; those of `A` |
 //!
 //! Buffers are bit-compatible with Apache Arrow's. Layouts nest: each has a [`Builder`], checked constructors from buffers
 //! that somebody else has made, and slices that copy nothing. In a pool they live with the codec [`Raw`].
@@ -38,9 +40,11 @@ mod description;
 mod element;
 mod error;
 mod layout;
+mod list;
 mod nullable;
 mod offsets;
 mod part;
+mod pooled;
 mod raw;
 mod stored;
 mod string;
@@ -52,9 +56,11 @@ pub use description::{Kind, Node, Primitive, Width};
 pub use element::{Element, ElementType};
 pub use error::{ArrayError, Shown};
 pub use layout::{Builder, Layout, Meter, Unmetered, tag_over};
+pub use list::{List, ListBuilder};
 pub use nullable::{Nullable, NullableBuilder};
 pub use offsets::Offset;
 pub use part::{Assembly, Parts};
+pub use pooled::{Codes, Pooled, PooledBuilder};
 pub use raw::{Held, Raw};
 pub use stored::Stored;
 pub use string::{Binary, BinaryBuilder, Strings, StringsBuilder};

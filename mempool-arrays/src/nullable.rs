@@ -10,7 +10,9 @@
 //!          └────────┴────────┴────────┴──────┘
 //! ```
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::Hasher;
 use std::ops::Range;
 
 use mempool_core::{Buffer, Result};
@@ -122,12 +124,27 @@ impl<A: Layout> Layout for Nullable<A> {
         Self { validity: validity.filter(|_| nulls > 0), nulls, values }
     }
 
-    fn take_apart<'a>(&'a self, parts: &mut Parts<'a>) {
+    fn order(a: &Self::Item<'_>, b: &Self::Item<'_>) -> Ordering {
+        match (a, b) {
+            (Some(a), Some(b)) => A::order(a, b),
+            // A missing slot comes first.
+            _ => a.is_some().cmp(&b.is_some()),
+        }
+    }
+
+    fn hash_item(item: &Self::Item<'_>, state: &mut impl Hasher) {
+        state.write_u8(item.is_some().into());
+        if let Some(item) = item {
+            A::hash_item(item, state);
+        }
+    }
+
+    fn take_apart(&self, parts: &mut Parts<'_>) {
         let node = Node::new(Kind::Nullable, self.values.len());
         parts.node(Node { children: 1, figure: self.nulls as u64, ..node });
         match &self.validity {
             Some(bits) => bits.add_section(parts),
-            None => parts.section(&[]),
+            None => parts.bytes(&[]),
         }
         self.values.take_apart(parts);
     }
@@ -222,6 +239,22 @@ impl<A: Layout> NullableBuilder<A> {
     }
 }
 
+impl<A: Layout> NullableBuilder<A> {
+    /// Notes whether slot `len`, the last, has a value.
+    fn note(&mut self, is_valid: bool, len: usize, meter: &mut dyn Meter) -> Result<()> {
+        if self.nulls == 0 {
+            if is_valid {
+                return Ok(());
+            }
+            self.validity.reserve_slots((len + 1).saturating_sub(self.validity.len()), meter)?;
+            self.validity.push_ones(len);
+        }
+        self.validity.push_metered(is_valid, meter)?;
+        self.nulls += usize::from(!is_valid);
+        Ok(())
+    }
+}
+
 impl<A: Layout> Builder for NullableBuilder<A> {
     type Array = Nullable<A>;
 
@@ -229,40 +262,35 @@ impl<A: Layout> Builder for NullableBuilder<A> {
         self.values.len()
     }
 
-    fn reserve(&mut self, item: &Option<A::Item<'_>>, meter: &mut dyn Meter) -> Result<()> {
-        if self.nulls > 0 {
-            self.validity.reserve_slot(meter)?;
-        } else if item.is_none() {
-            self.validity.reserve_slots(self.values.len().saturating_add(1), meter)?;
-        }
+    fn push_metered(&mut self, item: Option<A::Item<'_>>, meter: &mut dyn Meter) -> Result<()> {
+        let (len, is_valid) = (self.values.len(), item.is_some());
         match item {
-            Some(item) => self.values.reserve(item, meter),
-            None => self.values.reserve_hidden(meter),
+            Some(item) => self.values.push_metered(item, meter)?,
+            None => self.values.push_hidden(meter)?,
         }
+        let noted = self.note(is_valid, len, meter);
+        if noted.is_err() {
+            self.values.truncate(len);
+        }
+        noted
     }
 
-    fn push_reserved(&mut self, item: Option<A::Item<'_>>) {
-        if self.nulls == 0 && item.is_none() {
-            self.validity.push_ones(self.values.len());
-        }
-        if self.nulls > 0 || item.is_none() {
-            self.validity.push_reserved(item.is_some());
-        }
+    fn push_hidden(&mut self, meter: &mut dyn Meter) -> Result<()> {
+        self.push_metered(None, meter)
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.values.truncate(len);
+        self.validity.truncate(len);
+        self.nulls = self.validity.zeros();
+    }
+
+    fn holds(&self, index: usize, item: &Option<A::Item<'_>>) -> bool {
+        let is_valid = self.nulls == 0 || self.validity.holds(index, &true);
         match item {
-            Some(item) => self.values.push_reserved(item),
-            None => {
-                self.values.push_hidden();
-                self.nulls += 1;
-            }
+            Some(item) => is_valid && self.values.holds(index, item),
+            None => !is_valid,
         }
-    }
-
-    fn reserve_hidden(&mut self, meter: &mut dyn Meter) -> Result<()> {
-        self.reserve(&None, meter)
-    }
-
-    fn push_hidden(&mut self) {
-        self.push_reserved(None);
     }
 
     fn finish(self) -> Nullable<A> {

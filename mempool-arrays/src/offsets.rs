@@ -172,12 +172,13 @@ impl<O: Offset> Offsets<O> {
     }
 
     /// Adds the section that holds them at rest, where the first is zero.
-    pub(crate) fn add_section<'a>(&'a self, parts: &mut Parts<'a>) {
+    pub(crate) fn add_section(&self, parts: &mut Parts<'_>) {
         let first = self.first();
         if first.wide() == 0 {
-            return parts.section(self.0.buffer());
+            return parts.section(self.0.buffer().clone());
         }
-        parts.made(move |write| write_items(self.0.iter().map(|&end| end.less(first)), write));
+        let values = self.0.clone();
+        parts.made(move |write| write_items(values.iter().map(|&end| end.less(first)), write));
     }
 
     pub(crate) fn visit(&self, visit: &mut dyn FnMut(&Buffer)) {
@@ -239,6 +240,16 @@ impl<O: Offset> OffsetsBuilder<O> {
     fn check_end(end: usize, layout: &'static str) -> Result<()> {
         let error = ArrayError::TooMany { layout, asked: end as u64, most: O::MOST };
         O::of_index(end).map(drop).ok_or_else(|| error.of::<Offsets<O>>())
+    }
+
+    /// Where the slot starts and ends.
+    pub(crate) fn get(&self, slot: usize) -> Range<usize> {
+        self.0.0[slot].index()..self.0.0[slot + 1].index()
+    }
+
+    /// Takes back all slots from `slots` on.
+    pub(crate) fn truncate(&mut self, slots: usize) {
+        self.0.0.truncate(slots.saturating_add(1));
     }
 
     /// Appends a slot that ends at `end`, for which there is room.

@@ -5,18 +5,21 @@ use mempool_core::{ALIGNMENT, Buffer, Result, Sink, Source, Trust};
 
 use crate::description::{DEPTH_MAX, Kind, Node, Nodes, encode};
 use crate::error::ArrayError;
+use crate::layout::Layout;
+use crate::values::adopt;
 
 /// An array's description, and its buffers in the order of the description; nothing is copied.
 #[derive(Debug, Default)]
 pub struct Parts<'a> {
     nodes: Vec<Node>,
     /// The name and the logical type that the next node has from its parent.
-    next: Option<(&'a str, u64)>,
+    next: Option<(String, u64)>,
     sections: Vec<Section<'a>>,
 }
 
 /// What one section is made of.
 enum Section<'a> {
+    Shared(Buffer),
     Bytes(&'a [u8]),
     /// Bytes that are made as they are written: a slice starts in the middle of what it was cut from.
     Made(Box<Make<'a>>),
@@ -28,6 +31,7 @@ type Make<'a> = dyn Fn(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> + 'a;
 impl std::fmt::Debug for Section<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Shared(bytes) => write!(f, "{} shared bytes", bytes.len()),
             Self::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
             Self::Made(_) => f.write_str("made as it is written"),
         }
@@ -38,19 +42,24 @@ impl<'a> Parts<'a> {
     /// Adds a node; its children follow it.
     pub fn node(&mut self, mut node: Node) {
         if let Some((name, logical)) = self.next.take() {
-            name.clone_into(&mut node.name);
+            node.name = name;
             node.logical = logical;
         }
         self.nodes.push(node);
     }
 
     /// Gives the node that comes next, a child of the one before, its name and its logical type.
-    pub fn name_next(&mut self, name: &'a str, logical: u64) {
-        self.next = Some((name, logical));
+    pub fn name_next(&mut self, name: &str, logical: u64) {
+        self.next = Some((name.to_owned(), logical));
     }
 
-    /// Adds a section that is there.
-    pub fn section(&mut self, bytes: &'a [u8]) {
+    /// Adds a section that is there, sharing its bytes.
+    pub fn section(&mut self, bytes: Buffer) {
+        self.sections.push(Section::Shared(bytes));
+    }
+
+    /// Adds a section that is there, in memory of another kind.
+    pub fn bytes(&mut self, bytes: &'a [u8]) {
         self.sections.push(Section::Bytes(bytes));
     }
 
@@ -66,11 +75,43 @@ impl<'a> Parts<'a> {
         for section in &self.sections {
             sink.section(ALIGNMENT)?;
             match section {
+                Section::Shared(bytes) => sink.write(bytes)?,
                 Section::Bytes(bytes) => sink.write(bytes)?,
                 Section::Made(make) => make(&mut |bytes| sink.write(bytes))?,
             }
         }
         Ok(())
+    }
+}
+
+/// The same array as another type that has the same layout: buffers are shared, and lengths alone are checked. What
+/// starts in the middle of what it was cut from, bits above all, is copied where it must be.
+pub(crate) fn convert<B: Layout>(array: &impl Layout) -> Result<B, ArrayError> {
+    let mut parts = Parts::default();
+    array.take_apart(&mut parts);
+    let sections = parts.sections.into_iter().map(Section::into_buffer).collect();
+    let from =
+        Origin::Memory { nodes: parts.nodes.into_iter(), sections: Vec::into_iter(sections) };
+    let mut from = Assembly { from, depth: 0, checked: false };
+    let array = B::assemble(&mut from)?;
+    from.finish().map(|()| array)
+}
+
+impl Section<'_> {
+    fn into_buffer(self) -> Buffer {
+        match self {
+            Self::Shared(bytes) => bytes,
+            Self::Bytes(bytes) => adopt(bytes.to_vec()),
+            Self::Made(make) => {
+                let mut made = Vec::new();
+                let outcome = make(&mut |bytes| {
+                    made.extend_from_slice(bytes);
+                    Ok(())
+                });
+                outcome.expect("nothing refuses the bytes");
+                adopt(made)
+            }
+        }
     }
 }
 
@@ -93,9 +134,15 @@ pub(crate) fn write_items<T: bytemuck::Pod>(
 
 /// Nodes and sections that are read in the order in which they were written.
 pub struct Assembly<'a, 's> {
-    nodes: Nodes,
-    source: &'a mut Source<'s>,
+    from: Origin<'a, 's>,
     depth: u32,
+    checked: bool,
+}
+
+/// Where nodes and sections come from.
+enum Origin<'a, 's> {
+    Frame { nodes: Nodes, source: &'a mut Source<'s> },
+    Memory { nodes: std::vec::IntoIter<Node>, sections: std::vec::IntoIter<Buffer> },
 }
 
 impl<'a, 's> Assembly<'a, 's> {
@@ -103,13 +150,22 @@ impl<'a, 's> Assembly<'a, 's> {
     pub(crate) fn start(source: &'a mut Source<'s>) -> Result<Self> {
         let description = source.section()?;
         let nodes = Nodes::decode(description).map_err(ArrayError::of::<Node>)?;
-        Ok(Self { nodes, source, depth: 0 })
+        let checked = source.trust() != Trust::Own;
+        Ok(Self { from: Origin::Frame { nodes, source }, depth: 0, checked })
     }
 
     /// Whether the bytes are to be checked, not only their lengths.
     #[must_use]
     pub fn is_checked(&self) -> bool {
-        self.source.trust() != Trust::Own
+        self.checked
+    }
+
+    /// The next node, whatever it is; it is not taken.
+    pub(crate) fn peek(&self) -> Result<Node, ArrayError> {
+        match &self.from {
+            Origin::Frame { nodes, .. } => nodes.peek(),
+            Origin::Memory { nodes, .. } => nodes.as_slice().first().cloned().ok_or_else(no_node),
+        }
     }
 
     /// The next node.
@@ -117,7 +173,10 @@ impl<'a, 's> Assembly<'a, 's> {
     /// # Errors
     /// When there is none or it cannot be read.
     pub fn node(&mut self) -> Result<Node, ArrayError> {
-        self.nodes.next()
+        match &mut self.from {
+            Origin::Frame { nodes, .. } => nodes.next(),
+            Origin::Memory { nodes, .. } => nodes.next().ok_or_else(no_node),
+        }
     }
 
     /// The next node, which must be of this kind and have so many children; and its slots.
@@ -142,7 +201,11 @@ impl<'a, 's> Assembly<'a, 's> {
     /// # Errors
     /// When there is none.
     pub fn section(&mut self) -> Result<Buffer, ArrayError> {
-        self.source.section().map_err(|_| ArrayError::description("a section is missing"))
+        let section = match &mut self.from {
+            Origin::Frame { source, .. } => source.section().ok(),
+            Origin::Memory { sections, .. } => sections.next(),
+        };
+        section.ok_or_else(|| ArrayError::description("a section is missing"))
     }
 
     /// Reads a child, no deeper than a description may be.
@@ -164,8 +227,16 @@ impl<'a, 's> Assembly<'a, 's> {
 
     /// Checks that all nodes were read.
     pub(crate) fn finish(self) -> Result<(), ArrayError> {
-        self.nodes.finish()
+        match self.from {
+            Origin::Frame { nodes, .. } => nodes.finish(),
+            Origin::Memory { nodes, .. } if nodes.as_slice().is_empty() => Ok(()),
+            Origin::Memory { .. } => Err(ArrayError::description("more nodes than the array has")),
+        }
     }
+}
+
+fn no_node() -> ArrayError {
+    ArrayError::description("a node is missing")
 }
 
 /// The slots of a node as a length in memory.

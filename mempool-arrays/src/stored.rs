@@ -98,7 +98,7 @@ impl<T: Element> Stored for Vec<T> {
 
     fn take_apart<'a>(&'a self, parts: &mut Parts<'a>) -> Result<()> {
         parts.node(Node::new(Kind::Values(T::TYPE), self.len()));
-        parts.section(cast_slice(self));
+        parts.bytes(cast_slice(self));
         Ok(())
     }
 }
@@ -208,7 +208,7 @@ fn nullable_parts<'a, T>(items: &'a [Option<T>], parts: &mut Parts<'a>) {
     let node = Node::new(Kind::Nullable, items.len());
     parts.node(Node { children: 1, figure: nulls as u64, ..node });
     match nulls {
-        0 => parts.section(&[]),
+        0 => parts.bytes(&[]),
         _ => parts.made(move |write| write_bits(items.iter().map(Option::is_some), write)),
     }
 }

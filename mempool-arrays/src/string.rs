@@ -17,7 +17,9 @@
     reason = "text that was checked once, or that we wrote, is not checked each time it is read"
 )]
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::Hasher;
 use std::ops::Range;
 
 use mempool_core::{Buffer, Result};
@@ -99,10 +101,10 @@ impl<O: Offset> Binary<O> {
         &self.bytes[self.offsets.run()]
     }
 
-    fn take_apart_as<'a>(&'a self, kind: Kind, parts: &mut Parts<'a>) {
+    fn take_apart_as(&self, kind: Kind, parts: &mut Parts<'_>) {
         parts.node(Node::new(kind, self.offsets.slots()));
         self.offsets.add_section(parts);
-        parts.section(self.run());
+        parts.section(self.bytes.slice(self.offsets.run()));
     }
 
     fn assemble_as(kind: Kind, from: &mut Assembly<'_, '_>) -> Result<Self, ArrayError> {
@@ -202,7 +204,16 @@ impl<O: Offset> Layout for Binary<O> {
         Self { offsets: self.offsets.slice(range), bytes: self.bytes.clone() }
     }
 
-    fn take_apart<'a>(&'a self, parts: &mut Parts<'a>) {
+    fn order(a: &Self::Item<'_>, b: &Self::Item<'_>) -> Ordering {
+        a.cmp(b)
+    }
+
+    fn hash_item(item: &Self::Item<'_>, state: &mut impl Hasher) {
+        state.write(item);
+        state.write_u8(u8::MAX);
+    }
+
+    fn take_apart(&self, parts: &mut Parts<'_>) {
         self.take_apart_as(Kind::Binary(O::WIDTH), parts);
     }
 
@@ -245,7 +256,16 @@ impl<O: Offset> Layout for Strings<O> {
         Self::iter(self)
     }
 
-    fn take_apart<'a>(&'a self, parts: &mut Parts<'a>) {
+    fn order(a: &Self::Item<'_>, b: &Self::Item<'_>) -> Ordering {
+        a.cmp(b)
+    }
+
+    fn hash_item(item: &Self::Item<'_>, state: &mut impl Hasher) {
+        state.write(item.as_bytes());
+        state.write_u8(u8::MAX);
+    }
+
+    fn take_apart(&self, parts: &mut Parts<'_>) {
         self.binary.take_apart_as(Kind::Strings(O::WIDTH), parts);
     }
 
@@ -338,11 +358,6 @@ impl<O> Default for BinaryBuilder<O> {
 const BINARY: &str = "binary with 32-bit offsets";
 
 impl<O: Offset> BinaryBuilder<O> {
-    fn reserve_bytes(&mut self, more: usize, meter: &mut dyn Meter) -> Result<()> {
-        self.offsets.reserve(self.bytes.0.len().saturating_add(more), BINARY, meter)?;
-        self.bytes.reserve(more, meter)
-    }
-
     pub(crate) fn reserve_exact(
         &mut self,
         slots: usize,
@@ -374,20 +389,26 @@ impl<O: Offset> Builder for BinaryBuilder<O> {
         self.offsets.slots()
     }
 
-    fn reserve(&mut self, item: &&[u8], meter: &mut dyn Meter) -> Result<()> {
-        self.reserve_bytes(item.len(), meter)
-    }
-
-    fn push_reserved(&mut self, item: &[u8]) {
+    fn push_metered(&mut self, item: &[u8], meter: &mut dyn Meter) -> Result<()> {
+        self.offsets.reserve(self.bytes.0.len().saturating_add(item.len()), BINARY, meter)?;
+        self.bytes.reserve(item.len(), meter)?;
         self.push_bytes(item);
+        Ok(())
     }
 
-    fn reserve_hidden(&mut self, meter: &mut dyn Meter) -> Result<()> {
-        self.reserve_bytes(0, meter)
+    fn push_hidden(&mut self, meter: &mut dyn Meter) -> Result<()> {
+        self.push_metered(&[], meter)
     }
 
-    fn push_hidden(&mut self) {
-        self.push_bytes(&[]);
+    fn truncate(&mut self, len: usize) {
+        if len < self.len() {
+            self.bytes.0.truncate(self.offsets.get(len).start);
+            self.offsets.truncate(len);
+        }
+    }
+
+    fn holds(&self, index: usize, item: &&[u8]) -> bool {
+        &self.bytes.0[self.offsets.get(index)] == *item
     }
 
     fn finish(self) -> Binary<O> {
@@ -425,20 +446,20 @@ impl<O: Offset> Builder for StringsBuilder<O> {
         self.binary.len()
     }
 
-    fn reserve(&mut self, item: &&str, meter: &mut dyn Meter) -> Result<()> {
-        self.binary.reserve_bytes(item.len(), meter)
+    fn push_metered(&mut self, item: &str, meter: &mut dyn Meter) -> Result<()> {
+        self.binary.push_metered(item.as_bytes(), meter)
     }
 
-    fn push_reserved(&mut self, item: &str) {
-        self.binary.push_bytes(item.as_bytes());
+    fn push_hidden(&mut self, meter: &mut dyn Meter) -> Result<()> {
+        self.binary.push_hidden(meter)
     }
 
-    fn reserve_hidden(&mut self, meter: &mut dyn Meter) -> Result<()> {
-        self.binary.reserve_bytes(0, meter)
+    fn truncate(&mut self, len: usize) {
+        self.binary.truncate(len);
     }
 
-    fn push_hidden(&mut self) {
-        self.binary.push_bytes(&[]);
+    fn holds(&self, index: usize, item: &&str) -> bool {
+        self.binary.holds(index, &item.as_bytes())
     }
 
     fn finish(self) -> Strings<O> {

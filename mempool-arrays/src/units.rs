@@ -1,6 +1,8 @@
 //! `Units`: arrays of elements that have no bytes.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::Hasher;
 use std::ops::Range;
 
 use mempool_core::{Buffer, Result, type_tag};
@@ -49,7 +51,16 @@ impl Layout for Units {
         Self { len: range.len() }
     }
 
-    fn take_apart<'a>(&'a self, parts: &mut Parts<'a>) {
+    fn order(a: &Self::Item<'_>, b: &Self::Item<'_>) -> Ordering {
+        a.cmp(b)
+    }
+
+    fn hash_item(item: &Self::Item<'_>, state: &mut impl Hasher) {
+        let () = item;
+        state.write_u8(0);
+    }
+
+    fn take_apart(&self, parts: &mut Parts<'_>) {
         parts.node(Node::new(Kind::Units, self.len));
     }
 
@@ -77,20 +88,22 @@ impl Builder for UnitsBuilder {
         self.len
     }
 
-    fn reserve(&mut self, _item: &(), _meter: &mut dyn Meter) -> Result<()> {
+    fn push_metered(&mut self, (): (), _meter: &mut dyn Meter) -> Result<()> {
+        self.len += 1;
         Ok(())
     }
 
-    fn push_reserved(&mut self, (): ()) {
-        self.len += 1;
+    fn push_hidden(&mut self, meter: &mut dyn Meter) -> Result<()> {
+        self.push_metered((), meter)
     }
 
-    fn reserve_hidden(&mut self, _meter: &mut dyn Meter) -> Result<()> {
-        Ok(())
+    fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
     }
 
-    fn push_hidden(&mut self) {
-        self.len += 1;
+    fn holds(&self, index: usize, (): &()) -> bool {
+        assert!(index < self.len, "slot {index} of {}", self.len);
+        true
     }
 
     fn finish(self) -> Units {

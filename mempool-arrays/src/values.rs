@@ -7,11 +7,13 @@
 //!      └──────┴──────┴──────┘
 //! ```
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::Hasher;
 use std::marker::PhantomData;
 use std::ops::{Deref, Range};
 
-use bytemuck::cast_slice;
+use bytemuck::{bytes_of, cast_slice};
 use mempool_core::{Buffer, Result};
 
 use crate::description::{Kind, Node};
@@ -180,9 +182,17 @@ impl<T: Element> Layout for Values<T> {
         Self { bytes, element: PhantomData }
     }
 
-    fn take_apart<'a>(&'a self, parts: &mut Parts<'a>) {
+    fn order(a: &Self::Item<'_>, b: &Self::Item<'_>) -> Ordering {
+        a.order(b)
+    }
+
+    fn hash_item(item: &Self::Item<'_>, state: &mut impl Hasher) {
+        state.write(bytes_of(item));
+    }
+
+    fn take_apart(&self, parts: &mut Parts<'_>) {
         parts.node(Node::new(Kind::Values(T::TYPE), self.len()));
-        parts.section(&self.bytes);
+        parts.section(self.bytes.clone());
     }
 
     fn assemble(from: &mut Assembly<'_, '_>) -> Result<Self, ArrayError> {
@@ -234,20 +244,22 @@ impl<T: Element> Builder for ValuesBuilder<T> {
         self.values.0.len()
     }
 
-    fn reserve(&mut self, _item: &T, meter: &mut dyn Meter) -> Result<()> {
-        self.values.reserve(1, meter)
-    }
-
-    fn push_reserved(&mut self, item: T) {
+    fn push_metered(&mut self, item: T, meter: &mut dyn Meter) -> Result<()> {
+        self.values.reserve(1, meter)?;
         self.values.0.push(item);
+        Ok(())
     }
 
-    fn reserve_hidden(&mut self, meter: &mut dyn Meter) -> Result<()> {
-        self.values.reserve(1, meter)
+    fn push_hidden(&mut self, meter: &mut dyn Meter) -> Result<()> {
+        self.push_metered(T::zeroed(), meter)
     }
 
-    fn push_hidden(&mut self) {
-        self.values.0.push(T::zeroed());
+    fn truncate(&mut self, len: usize) {
+        self.values.0.truncate(len);
+    }
+
+    fn holds(&self, index: usize, item: &T) -> bool {
+        self.values.0[index].order(item).is_eq()
     }
 
     fn finish(self) -> Values<T> {

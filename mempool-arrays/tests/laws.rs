@@ -1,7 +1,9 @@
 //! The codec keeps the laws of codecs, for layouts of every kind.
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test")]
 
-use mempool_arrays::{Binary, Bits, Nullable, Raw, Strings, Units, Values};
+use mempool_arrays::{
+    Binary, Bits, Builder, Layout, List, ListBuilder, Nullable, Pooled, Raw, Strings, Units, Values,
+};
 use mempool_codec::codec_laws;
 
 fn text(n: u64) -> String {
@@ -73,3 +75,42 @@ codec_laws!(
     |n: u64| (0..n).map(|i| Some(i as u8)).collect::<Nullable<Values<u8>>>(),
     |view: &Nullable<Values<u8>>, value: &Nullable<Values<u8>>| view == value
 );
+codec_laws!(
+    pooled,
+    Raw,
+    |n: u64| (0..n * 9)
+        .map(|i| text(i % 7))
+        .collect::<Vec<_>>()
+        .iter()
+        .map(String::as_str)
+        .collect::<Pooled<Strings>>(),
+    |view: &Pooled<Strings>, value: &Pooled<Strings>| view == value
+);
+codec_laws!(
+    nullable_pooled,
+    Raw,
+    |n: u64| (0..n)
+        .map(|i| (i % 3 != 0).then_some(i as i32 % 5))
+        .collect::<Nullable<Pooled<Values<i32>>>>(),
+    |view: &Nullable<Pooled<Values<i32>>>, value: &Nullable<Pooled<Values<i32>>>| view == value
+);
+codec_laws!(lists_of_nullable_strings, Raw, |n: u64| lists(n), |view: &List<Nullable<Strings>>,
+                                                                value: &List<
+    Nullable<Strings>,
+>| view == value);
+codec_laws!(
+    a_slice_in_the_middle,
+    Raw,
+    |n: u64| lists(n + 7).slice(3..3 + n as usize),
+    |view: &List<Nullable<Strings>>, value: &List<Nullable<Strings>>| view == value
+);
+
+fn lists(n: u64) -> List<Nullable<Strings>> {
+    let mut builder = ListBuilder::default();
+    for i in 0..n {
+        let texts: Vec<String> = texts(i % 4);
+        let list = texts.iter().map(|text| (text.len() % 3 != 1).then_some(text.as_str()));
+        builder.push(list.collect()).unwrap();
+    }
+    builder.finish()
+}
