@@ -18,7 +18,7 @@ use mempool_core::{Buffer, Result, type_tag};
 
 use crate::description::{Kind, Node};
 use crate::error::ArrayError;
-use crate::layout::{Builder, Growing, Layout, Meter, debug};
+use crate::layout::{Buildable, Builder, Growing, Layout, Meter, Rearrange, debug};
 use crate::part::{Assembly, Parts, check_length};
 use crate::values::adopt;
 
@@ -195,7 +195,6 @@ impl fmt::Debug for Bits {
 
 impl Layout for Bits {
     type Item<'a> = bool;
-    type Builder = BitsBuilder;
 
     const TAG: u64 = type_tag("bits");
 
@@ -239,6 +238,26 @@ impl Layout for Bits {
 
     fn replace(&mut self, replace: &mut dyn FnMut(&mut Buffer) -> Result<()>) -> Result<()> {
         replace(&mut self.bytes)
+    }
+}
+
+impl Buildable for Bits {
+    type Builder = BitsBuilder;
+}
+
+impl Rearrange for Bits {
+    fn take(&self, slots: &[usize], meter: &mut dyn Meter) -> Result<Self> {
+        let mut taken = BitsBuilder::default();
+        taken.reserve_slots(slots.len(), meter)?;
+        slots.iter().for_each(|&slot| taken.push_bit(self.is_set(slot)));
+        Ok(taken.finish())
+    }
+
+    fn concat(arrays: &[&Self], meter: &mut dyn Meter) -> Result<Self> {
+        let mut all = BitsBuilder::default();
+        all.reserve_slots(arrays.iter().map(|array| array.len).sum(), meter)?;
+        arrays.iter().flat_map(|array| array.iter()).for_each(|bit| all.push_bit(bit));
+        Ok(all.finish())
     }
 }
 

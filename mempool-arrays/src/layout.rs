@@ -20,9 +20,6 @@ use crate::part::{Assembly, Parts};
 pub trait Layout: Clone + fmt::Debug + Send + Sync + Sized + 'static {
     /// What a slot shows.
     type Item<'a>: fmt::Debug;
-    /// What makes such arrays.
-    type Builder: Builder<Array = Self>;
-
     /// A tag of the type, the same in every build: it is what the frame of a value says that it holds. A layout with
     /// children [combines](tag_over) its own with theirs.
     const TAG: u64;
@@ -75,6 +72,30 @@ pub trait Layout: Clone + fmt::Debug + Send + Sync + Sized + 'static {
     /// # Errors
     /// What `replace` says.
     fn replace(&mut self, replace: &mut dyn FnMut(&mut Buffer) -> Result<()>) -> Result<()>;
+}
+
+/// A layout that grows slot by slot.
+pub trait Buildable: Layout {
+    /// What makes such arrays.
+    type Builder: Builder<Array = Self>;
+}
+
+/// A layout whose slots can be put into another order.
+pub trait Rearrange: Layout {
+    /// The slots of these numbers, in that order, each as often as it is named; what is allocated is reported to `meter`.
+    ///
+    /// # Errors
+    /// What the meter says, or [`ArrayError::TooMany`] when offsets cannot count it.
+    ///
+    /// # Panics
+    /// When there is no such slot.
+    fn take(&self, slots: &[usize], meter: &mut dyn Meter) -> Result<Self>;
+
+    /// Arrays end to end.
+    ///
+    /// # Errors
+    /// What the meter says, or [`ArrayError::TooMany`] when offsets cannot count it.
+    fn concat(arrays: &[&Self], meter: &mut dyn Meter) -> Result<Self>;
 }
 
 /// The tag of a layout of that name over a child.
@@ -135,7 +156,7 @@ impl Meter for Unmetered {
 /// ```
 pub trait Builder: Default + fmt::Debug + Send + 'static {
     /// What it makes.
-    type Array: Layout;
+    type Array: Buildable<Builder = Self>;
 
     /// How many slots it has so far.
     fn len(&self) -> usize;

@@ -55,7 +55,7 @@ pub use bits::{Bits, BitsBuilder};
 pub use description::{Kind, Node, Primitive, Width};
 pub use element::{Element, ElementType};
 pub use error::{ArrayError, Shown};
-pub use layout::{Builder, Layout, Meter, Unmetered, tag_over};
+pub use layout::{Buildable, Builder, Layout, Meter, Rearrange, Unmetered, tag_over};
 pub use list::{List, ListBuilder};
 pub use nullable::{Nullable, NullableBuilder};
 pub use offsets::Offset;

@@ -19,7 +19,7 @@ use mempool_core::{Buffer, Result};
 
 use crate::description::{Kind, Node};
 use crate::error::ArrayError;
-use crate::layout::{Builder, Layout, Meter, debug, tag_over};
+use crate::layout::{Buildable, Builder, Layout, Meter, Rearrange, debug, tag_over};
 use crate::offsets::{Offset, Offsets, OffsetsBuilder};
 use crate::part::{Assembly, Parts};
 use crate::values::Values;
@@ -71,7 +71,6 @@ impl<A: Layout, O: Offset> List<A, O> {
 
 impl<A: Layout, O: Offset> Layout for List<A, O> {
     type Item<'a> = A;
-    type Builder = ListBuilder<A, O>;
 
     const TAG: u64 = tag_over("list", A::TAG ^ O::WIDTH as u64);
 
@@ -138,19 +137,56 @@ impl<A: Layout, O: Offset> fmt::Debug for List<A, O> {
     }
 }
 
+impl<A: Buildable, O: Offset> Buildable for List<A, O> {
+    type Builder = ListBuilder<A, O>;
+}
+
+impl<A: Rearrange, O: Offset> Rearrange for List<A, O> {
+    fn take(&self, slots: &[usize], meter: &mut dyn Meter) -> Result<Self> {
+        let runs = slots.iter().map(|&slot| {
+            self.offsets.get(slot).unwrap_or_else(|| panic!("slot {slot} of {}", self.len()))
+        });
+        let mut offsets = OffsetsBuilder::default();
+        let total = runs.clone().map(|run| run.len()).sum();
+        offsets.reserve_slots(slots.len(), total, LIST, meter)?;
+        let mut end = 0;
+        for run in runs.clone() {
+            end += run.len();
+            offsets.push(end);
+        }
+        let children: Vec<usize> = runs.flatten().collect();
+        Ok(Self { offsets: offsets.finish(), child: self.child.take(&children, meter)? })
+    }
+
+    fn concat(arrays: &[&Self], meter: &mut dyn Meter) -> Result<Self> {
+        let runs: Vec<A> =
+            arrays.iter().map(|array| array.child.slice(array.offsets.run())).collect();
+        let child = A::concat(&runs.iter().collect::<Vec<_>>(), meter)?;
+        let mut offsets = OffsetsBuilder::default();
+        let slots = arrays.iter().map(|array| array.len()).sum();
+        offsets.reserve_slots(slots, child.len(), LIST, meter)?;
+        let mut end = 0;
+        for (start, stop) in arrays.iter().flat_map(|array| array.offsets.pairs()) {
+            end += stop.less(start).index();
+            offsets.push(end);
+        }
+        Ok(Self { offsets: offsets.finish(), child })
+    }
+}
+
 /// Makes a [`List`].
-pub struct ListBuilder<A: Layout, O> {
+pub struct ListBuilder<A: Buildable, O> {
     offsets: OffsetsBuilder<O>,
     child: A::Builder,
 }
 
-impl<A: Layout, O> Default for ListBuilder<A, O> {
+impl<A: Buildable, O> Default for ListBuilder<A, O> {
     fn default() -> Self {
         Self { offsets: OffsetsBuilder::default(), child: A::Builder::default() }
     }
 }
 
-impl<A: Layout, O: Offset> fmt::Debug for ListBuilder<A, O> {
+impl<A: Buildable, O: Offset> fmt::Debug for ListBuilder<A, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ListBuilder").field("len", &self.len()).finish_non_exhaustive()
     }
@@ -158,7 +194,7 @@ impl<A: Layout, O: Offset> fmt::Debug for ListBuilder<A, O> {
 
 const LIST: &str = "lists with 32-bit offsets";
 
-impl<A: Layout, O: Offset> ListBuilder<A, O> {
+impl<A: Buildable, O: Offset> ListBuilder<A, O> {
     /// Appends a list of `items`.
     ///
     /// # Errors
@@ -181,7 +217,7 @@ impl<A: Layout, O: Offset> ListBuilder<A, O> {
     }
 }
 
-impl<A: Layout, O: Offset> Builder for ListBuilder<A, O> {
+impl<A: Buildable, O: Offset> Builder for ListBuilder<A, O> {
     type Array = List<A, O>;
 
     fn len(&self) -> usize {

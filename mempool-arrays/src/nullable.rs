@@ -20,7 +20,7 @@ use mempool_core::{Buffer, Result};
 use crate::bits::{Bits, BitsBuilder};
 use crate::description::{Kind, Node};
 use crate::error::ArrayError;
-use crate::layout::{Builder, Layout, Meter, debug, tag_over};
+use crate::layout::{Buildable, Builder, Layout, Meter, Rearrange, debug, tag_over};
 use crate::part::{Assembly, Parts};
 
 /// An array whose slots may be missing: `Option<T>` goes in and comes out.
@@ -104,7 +104,6 @@ impl<A: Layout> From<A> for Nullable<A> {
 
 impl<A: Layout> Layout for Nullable<A> {
     type Item<'a> = Option<A::Item<'a>>;
-    type Builder = NullableBuilder<A>;
 
     const TAG: u64 = tag_over("nullable", A::TAG);
 
@@ -200,7 +199,7 @@ impl<A: Layout> fmt::Debug for Nullable<A> {
     }
 }
 
-impl<'a, A: Layout> FromIterator<Option<A::Item<'a>>> for Nullable<A> {
+impl<'a, A: Buildable> FromIterator<Option<A::Item<'a>>> for Nullable<A> {
     /// # Panics
     /// When offsets or codes of 32 bits cannot count the values.
     fn from_iter<I: IntoIterator<Item = Option<A::Item<'a>>>>(items: I) -> Self {
@@ -212,34 +211,62 @@ impl<'a, A: Layout> FromIterator<Option<A::Item<'a>>> for Nullable<A> {
     }
 }
 
+impl<A: Buildable> Buildable for Nullable<A> {
+    type Builder = NullableBuilder<A>;
+}
+
+impl<A: Rearrange> Rearrange for Nullable<A> {
+    fn take(&self, slots: &[usize], meter: &mut dyn Meter) -> Result<Self> {
+        let values = self.values.take(slots, meter)?;
+        let validity = self.validity.as_ref().map(|bits| bits.take(slots, meter)).transpose()?;
+        Self::new(values, validity).map_err(ArrayError::of::<Self>)
+    }
+
+    fn concat(arrays: &[&Self], meter: &mut dyn Meter) -> Result<Self> {
+        let values: Vec<&A> = arrays.iter().map(|array| &array.values).collect();
+        let values = A::concat(&values, meter)?;
+        if arrays.iter().all(|array| array.nulls == 0) {
+            return Ok(values.into());
+        }
+        let mut validity = BitsBuilder::default();
+        validity.reserve_slots(values.len(), meter)?;
+        for array in arrays {
+            for slot in 0..array.len() {
+                validity.push_metered(array.is_valid(slot), meter)?;
+            }
+        }
+        Self::new(values, Some(validity.finish())).map_err(ArrayError::of::<Self>)
+    }
+}
+
 /// Makes a [`Nullable`].
-pub struct NullableBuilder<A: Layout> {
+pub struct NullableBuilder<A: Buildable> {
     /// Empty until the first slot is missing.
     validity: BitsBuilder,
     nulls: usize,
     values: A::Builder,
 }
 
-impl<A: Layout> Default for NullableBuilder<A> {
+impl<A: Buildable> Default for NullableBuilder<A> {
     fn default() -> Self {
         Self { validity: BitsBuilder::default(), nulls: 0, values: A::Builder::default() }
     }
 }
 
-impl<A: Layout> fmt::Debug for NullableBuilder<A> {
+impl<A: Buildable> fmt::Debug for NullableBuilder<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NullableBuilder").field("len", &self.values.len()).finish_non_exhaustive()
     }
 }
 
-impl<A: Layout> NullableBuilder<A> {
+impl<A: Buildable> NullableBuilder<A> {
     /// The values' own builder, and the bitmap's, to make room in them.
     pub(crate) fn parts(&mut self) -> (&mut BitsBuilder, &mut A::Builder) {
         (&mut self.validity, &mut self.values)
     }
 }
 
-impl<A: Layout> NullableBuilder<A> {
+impl<A: Buildable> NullableBuilder<A> {
     /// Notes whether slot `len`, the last, has a value.
     fn note(&mut self, is_valid: bool, len: usize, meter: &mut dyn Meter) -> Result<()> {
         if self.nulls == 0 {
@@ -255,7 +282,7 @@ impl<A: Layout> NullableBuilder<A> {
     }
 }
 
-impl<A: Layout> Builder for NullableBuilder<A> {
+impl<A: Buildable> Builder for NullableBuilder<A> {
     type Array = Nullable<A>;
 
     fn len(&self) -> usize {

@@ -20,7 +20,7 @@ use mempool_core::{Buffer, Result};
 
 use crate::description::{Kind, Node, Width};
 use crate::error::ArrayError;
-use crate::layout::{Builder, Growing, Layout, Meter, Unmetered, debug, tag_over};
+use crate::layout::{Buildable, Builder, Growing, Layout, Meter, Rearrange, debug, tag_over};
 use crate::part::{Assembly, Parts};
 use crate::values::Values;
 
@@ -178,31 +178,10 @@ impl<A: Layout> Pooled<A> {
     pub fn code_of(&self, item: &A::Item<'_>) -> Option<usize> {
         self.dictionary.iter().position(|value| A::order(&value, item).is_eq())
     }
-
-    /// Arrays end to end, with one dictionary of what their slots show: each is re-coded in one pass.
-    ///
-    /// # Errors
-    /// [`ArrayError::TooMany`] when the dictionary's own offsets cannot count it.
-    pub fn concat(arrays: &[&Self]) -> Result<Self> {
-        Self::concat_metered(arrays, &mut Unmetered)
-    }
-
-    /// As [`concat`](Self::concat), reporting what is allocated to `meter`.
-    ///
-    /// # Errors
-    /// As [`concat`](Self::concat), and what the meter says.
-    pub fn concat_metered(arrays: &[&Self], meter: &mut dyn Meter) -> Result<Self> {
-        let mut builder = PooledBuilder::default();
-        for array in arrays {
-            builder.extend_metered(array, meter)?;
-        }
-        Ok(builder.finish())
-    }
 }
 
 impl<A: Layout> Layout for Pooled<A> {
     type Item<'a> = A::Item<'a>;
-    type Builder = PooledBuilder<A>;
 
     const TAG: u64 = tag_over("pooled", A::TAG);
 
@@ -272,7 +251,7 @@ impl<A: Layout> fmt::Debug for Pooled<A> {
     }
 }
 
-impl<'a, A: Layout> FromIterator<A::Item<'a>> for Pooled<A> {
+impl<'a, A: Buildable> FromIterator<A::Item<'a>> for Pooled<A> {
     /// # Panics
     /// When offsets of 32 bits cannot count the dictionary.
     fn from_iter<I: IntoIterator<Item = A::Item<'a>>>(items: I) -> Self {
@@ -284,8 +263,92 @@ impl<'a, A: Layout> FromIterator<A::Item<'a>> for Pooled<A> {
     }
 }
 
+impl<A: Buildable> Buildable for Pooled<A> {
+    type Builder = PooledBuilder<A>;
+}
+
+impl<A: Rearrange> Rearrange for Pooled<A> {
+    /// The dictionary is shared.
+    fn take(&self, slots: &[usize], meter: &mut dyn Meter) -> Result<Self> {
+        let codes = match &self.codes {
+            Codes::U8(values) => Codes::U8(values.take(slots, meter)?),
+            Codes::U16(values) => Codes::U16(values.take(slots, meter)?),
+            Codes::U32(values) => Codes::U32(values.take(slots, meter)?),
+            Codes::U64(values) => Codes::U64(values.take(slots, meter)?),
+        };
+        Ok(Self { codes, dictionary: self.dictionary.clone() })
+    }
+
+    /// One dictionary of what slots show: each value once, however many dictionaries have it.
+    fn concat(arrays: &[&Self], meter: &mut dyn Meter) -> Result<Self> {
+        let dictionaries: Vec<&A> = arrays.iter().map(|array| &array.dictionary).collect();
+        let all = A::concat(&dictionaries, meter)?;
+        let mut merging = Merging::new(&all);
+        let mut codes = GrowingCodes::U8(Growing::default());
+        let mut start = 0;
+        for array in arrays {
+            for (index, code) in array.codes.iter().enumerate() {
+                let size = array.dictionary.len();
+                if code >= size {
+                    return Err(behind(index, code, size).of::<Self>());
+                }
+                codes.push(merging.code(start + code), meter)?;
+            }
+            start += array.dictionary.len();
+        }
+        let dictionary = all.take(&merging.chosen, meter)?;
+        Ok(Self { codes: codes.finish(), dictionary })
+    }
+}
+
+/// Dictionaries that become one: which value of all of them has which new code.
+struct Merging<'a, A: Layout> {
+    all: &'a A,
+    /// The new code of each value, once a slot has shown it.
+    codes: Vec<Option<usize>>,
+    /// The value behind each new code.
+    chosen: Vec<usize>,
+    /// The hash and the new code of each chosen value.
+    known: HashTable<(u64, usize)>,
+    hashing: DefaultHashBuilder,
+}
+
+impl<'a, A: Layout> Merging<'a, A> {
+    fn new(all: &'a A) -> Self {
+        let codes = vec![None; all.len()];
+        let hashing = DefaultHashBuilder::default();
+        Self { all, codes, chosen: Vec::new(), known: HashTable::new(), hashing }
+    }
+
+    /// The new code of value `index`, which there is.
+    fn code(&mut self, index: usize) -> usize {
+        if let Some(code) = self.codes[index] {
+            return code;
+        }
+        let value = |index: usize| self.all.get(index).expect("it was counted");
+        let item = value(index);
+        let mut state = self.hashing.build_hasher();
+        A::hash_item(&item, &mut state);
+        let hash = state.finish();
+        let same = |&(other, code): &(u64, usize)| {
+            other == hash && A::order(&value(self.chosen[code]), &item).is_eq()
+        };
+        let code = match self.known.find(hash, same) {
+            Some(&(_, code)) => code,
+            None => {
+                let code = self.chosen.len();
+                self.known.insert_unique(hash, (hash, code), |&(hash, _)| hash);
+                self.chosen.push(index);
+                code
+            }
+        };
+        self.codes[index] = Some(code);
+        code
+    }
+}
+
 /// Makes a [`Pooled`] array in one pass, by hashing.
-pub struct PooledBuilder<A: Layout> {
+pub struct PooledBuilder<A: Buildable> {
     codes: GrowingCodes,
     dictionary: A::Builder,
     /// The hash and the code of each value of the dictionary.
@@ -293,7 +356,7 @@ pub struct PooledBuilder<A: Layout> {
     hashing: DefaultHashBuilder,
 }
 
-impl<A: Layout> Default for PooledBuilder<A> {
+impl<A: Buildable> Default for PooledBuilder<A> {
     fn default() -> Self {
         Self {
             codes: GrowingCodes::U8(Growing::default()),
@@ -304,7 +367,7 @@ impl<A: Layout> Default for PooledBuilder<A> {
     }
 }
 
-impl<A: Layout> fmt::Debug for PooledBuilder<A> {
+impl<A: Buildable> fmt::Debug for PooledBuilder<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PooledBuilder")
             .field("len", &self.len())
@@ -313,7 +376,7 @@ impl<A: Layout> fmt::Debug for PooledBuilder<A> {
     }
 }
 
-impl<A: Layout> PooledBuilder<A> {
+impl<A: Buildable> PooledBuilder<A> {
     /// The code of a value, which enters the dictionary if it is new.
     ///
     /// # Errors
@@ -399,7 +462,7 @@ impl<A: Layout> PooledBuilder<A> {
     }
 }
 
-impl<A: Layout> Builder for PooledBuilder<A> {
+impl<A: Buildable> Builder for PooledBuilder<A> {
     type Array = Pooled<A>;
 
     fn len(&self) -> usize {
@@ -434,13 +497,7 @@ impl<A: Layout> Builder for PooledBuilder<A> {
     }
 
     fn finish(self) -> Pooled<A> {
-        let codes = match self.codes {
-            GrowingCodes::U8(codes) => Codes::U8(codes.0.into()),
-            GrowingCodes::U16(codes) => Codes::U16(codes.0.into()),
-            GrowingCodes::U32(codes) => Codes::U32(codes.0.into()),
-            GrowingCodes::U64(codes) => Codes::U64(codes.0.into()),
-        };
-        Pooled { codes, dictionary: self.dictionary.finish() }
+        Pooled { codes: self.codes.finish(), dictionary: self.dictionary.finish() }
     }
 }
 
@@ -469,6 +526,15 @@ impl GrowingCodes {
             Self::U16(codes) => codes.0[index].into(),
             Self::U32(codes) => index_of(codes.0[index]),
             Self::U64(codes) => index_of(codes.0[index]),
+        }
+    }
+
+    fn finish(self) -> Codes {
+        match self {
+            Self::U8(codes) => Codes::U8(codes.0.into()),
+            Self::U16(codes) => Codes::U16(codes.0.into()),
+            Self::U32(codes) => Codes::U32(codes.0.into()),
+            Self::U64(codes) => Codes::U64(codes.0.into()),
         }
     }
 

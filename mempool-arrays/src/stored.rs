@@ -7,7 +7,7 @@ use crate::bits::{Bits, BitsBuilder};
 use crate::description::{Kind, Node};
 use crate::element::Element;
 use crate::error::ArrayError;
-use crate::layout::{Builder, Layout, Meter};
+use crate::layout::{Buildable, Builder, Layout, Meter};
 use crate::nullable::Nullable;
 use crate::part::{Parts, write_items};
 use crate::raw::{Metered, charge};
@@ -150,7 +150,7 @@ macro_rules! built {
 
             fn admit(self, room: &mut Room) -> Result<Self::Array, Rejected<Self>> {
                 let made = (|| {
-                    let mut $builder = <$array as Layout>::Builder::default();
+                    let mut $builder = <$array as Buildable>::Builder::default();
                     let ($items, $meter) = (&self, &mut Metered(room));
                     $reserve?;
                     for $item in &self {

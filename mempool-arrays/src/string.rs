@@ -26,7 +26,7 @@ use mempool_core::{Buffer, Result};
 
 use crate::description::{Kind, Node};
 use crate::error::ArrayError;
-use crate::layout::{Builder, Growing, Layout, Meter, debug, tag_over};
+use crate::layout::{Buildable, Builder, Growing, Layout, Meter, Rearrange, debug, tag_over};
 use crate::offsets::{Offset, Offsets, OffsetsBuilder};
 use crate::part::{Assembly, Parts};
 use crate::values::adopt;
@@ -188,7 +188,6 @@ fn check_utf8<O: Offset>(binary: &Binary<O>) -> Result<(), ArrayError> {
 
 impl<O: Offset> Layout for Binary<O> {
     type Item<'a> = &'a [u8];
-    type Builder = BinaryBuilder<O>;
 
     const TAG: u64 = tag_over("binary", O::WIDTH as u64);
 
@@ -234,7 +233,6 @@ impl<O: Offset> Layout for Binary<O> {
 
 impl<O: Offset> Layout for Strings<O> {
     type Item<'a> = &'a str;
-    type Builder = StringsBuilder<O>;
 
     const TAG: u64 = tag_over("strings", O::WIDTH as u64);
 
@@ -283,6 +281,52 @@ impl<O: Offset> Layout for Strings<O> {
 
     fn replace(&mut self, replace: &mut dyn FnMut(&mut Buffer) -> Result<()>) -> Result<()> {
         self.binary.replace(replace)
+    }
+}
+
+impl<O: Offset> Buildable for Binary<O> {
+    type Builder = BinaryBuilder<O>;
+}
+
+impl<O: Offset> Buildable for Strings<O> {
+    type Builder = StringsBuilder<O>;
+}
+
+impl<O: Offset> Rearrange for Binary<O> {
+    fn take(&self, slots: &[usize], meter: &mut dyn Meter) -> Result<Self> {
+        let slot = |&slot: &usize| {
+            self.get(slot).unwrap_or_else(|| panic!("slot {slot} of {}", self.len()))
+        };
+        let mut taken = BinaryBuilder::default();
+        taken.reserve_exact(slots.len(), slots.iter().map(|at| slot(at).len()).sum(), meter)?;
+        slots.iter().for_each(|at| taken.push_bytes(slot(at)));
+        Ok(taken.finish())
+    }
+
+    fn concat(arrays: &[&Self], meter: &mut dyn Meter) -> Result<Self> {
+        let mut all = BinaryBuilder::default();
+        let slots = arrays.iter().map(|array| array.len()).sum();
+        let bytes = arrays.iter().map(|array| array.total_bytes()).sum();
+        all.reserve_exact(slots, bytes, meter)?;
+        for array in arrays {
+            let start = all.bytes.0.len();
+            let first = array.offsets.first();
+            all.bytes.0.extend_from_slice(array.run());
+            let ends = array.offsets.pairs().map(|(_, end)| end.less(first).index());
+            ends.for_each(|end| all.offsets.push(start + end));
+        }
+        Ok(all.finish())
+    }
+}
+
+impl<O: Offset> Rearrange for Strings<O> {
+    fn take(&self, slots: &[usize], meter: &mut dyn Meter) -> Result<Self> {
+        Ok(Self { binary: self.binary.take(slots, meter)? })
+    }
+
+    fn concat(arrays: &[&Self], meter: &mut dyn Meter) -> Result<Self> {
+        let binaries: Vec<&Binary<O>> = arrays.iter().map(|array| &array.binary).collect();
+        Ok(Self { binary: Binary::concat(&binaries, meter)? })
     }
 }
 

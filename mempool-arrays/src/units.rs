@@ -9,7 +9,7 @@ use mempool_core::{Buffer, Result, type_tag};
 
 use crate::description::{Kind, Node};
 use crate::error::ArrayError;
-use crate::layout::{Builder, Layout, Meter, debug};
+use crate::layout::{Buildable, Builder, Layout, Meter, Rearrange, debug};
 use crate::part::{Assembly, Parts};
 
 /// An array of zero-sized elements: a length.
@@ -34,7 +34,6 @@ impl fmt::Debug for Units {
 
 impl Layout for Units {
     type Item<'a> = ();
-    type Builder = UnitsBuilder;
 
     const TAG: u64 = type_tag("units");
 
@@ -72,6 +71,22 @@ impl Layout for Units {
 
     fn replace(&mut self, _replace: &mut dyn FnMut(&mut Buffer) -> Result<()>) -> Result<()> {
         Ok(())
+    }
+}
+
+impl Buildable for Units {
+    type Builder = UnitsBuilder;
+}
+
+impl Rearrange for Units {
+    fn take(&self, slots: &[usize], _meter: &mut dyn Meter) -> Result<Self> {
+        let last = slots.iter().max();
+        assert!(last.is_none_or(|&last| last < self.len), "{last:?} of {}", self.len);
+        Ok(Self { len: slots.len() })
+    }
+
+    fn concat(arrays: &[&Self], _meter: &mut dyn Meter) -> Result<Self> {
+        Ok(Self { len: arrays.iter().map(|array| array.len).sum() })
     }
 }
 

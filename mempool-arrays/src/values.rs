@@ -19,7 +19,7 @@ use mempool_core::{Buffer, Result};
 use crate::description::{Kind, Node};
 use crate::element::Element;
 use crate::error::ArrayError;
-use crate::layout::{Builder, Growing, Layout, Meter, debug, tag_over};
+use crate::layout::{Buildable, Builder, Growing, Layout, Meter, Rearrange, debug, tag_over};
 use crate::part::{Assembly, Parts, check_alignment, check_length};
 
 /// Plain data, end to end: an array of numbers or records.
@@ -159,7 +159,6 @@ impl<T: Element> fmt::Debug for Values<T> {
 
 impl<T: Element> Layout for Values<T> {
     type Item<'a> = T;
-    type Builder = ValuesBuilder<T>;
 
     const TAG: u64 = tag_over("values", T::TYPE.tag());
 
@@ -206,6 +205,27 @@ impl<T: Element> Layout for Values<T> {
 
     fn replace(&mut self, replace: &mut dyn FnMut(&mut Buffer) -> Result<()>) -> Result<()> {
         replace(&mut self.bytes)
+    }
+}
+
+impl<T: Element> Buildable for Values<T> {
+    type Builder = ValuesBuilder<T>;
+}
+
+impl<T: Element> Rearrange for Values<T> {
+    fn take(&self, slots: &[usize], meter: &mut dyn Meter) -> Result<Self> {
+        let mut taken = Growing::default();
+        taken.reserve_exact(slots.len(), meter)?;
+        let values = self.as_slice();
+        taken.0.extend(slots.iter().map(|&slot| values[slot]));
+        Ok(taken.0.into())
+    }
+
+    fn concat(arrays: &[&Self], meter: &mut dyn Meter) -> Result<Self> {
+        let mut all = Growing::default();
+        all.reserve_exact(arrays.iter().map(|array| array.len()).sum(), meter)?;
+        arrays.iter().for_each(|array| all.0.extend_from_slice(array));
+        Ok(all.0.into())
     }
 }
 

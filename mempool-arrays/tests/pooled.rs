@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use mempool_arrays::{
-    ArrayError, Builder, Codes, Layout, Nullable, Pooled, PooledBuilder, Strings, Unmetered, Values,
+    ArrayError, Builder, Codes, Layout, Nullable, Pooled, PooledBuilder, Rearrange, Strings,
+    Unmetered, Values,
 };
 
 #[test]
@@ -20,7 +21,8 @@ fn codes_are_as_narrow_as_the_dictionary_allows() {
 fn merged_dictionaries_have_each_value_once() {
     let first: Pooled<Strings> = ["a", "b", "a"].into_iter().collect();
     let second: Pooled<Strings> = ["x", "c", "b"].into_iter().collect();
-    let merged = Pooled::concat(&[&first, &second.slice(1..3), &first.slice(0..0)]).unwrap();
+    let merged =
+        Pooled::concat(&[&first, &second.slice(1..3), &first.slice(0..0)], &mut Unmetered).unwrap();
     assert!(merged.iter().eq(["a", "b", "a", "c", "b"]));
     assert!(merged.dictionary().iter().eq(["a", "b", "c"]), "what no slot shows is left out");
 }
