@@ -120,6 +120,26 @@ pub enum ArrayError {
         /// Elements that there are.
         found: u64,
     },
+    /// Rows of a table are not in the order of its index.
+    #[error("row {row} comes before the one in front of it, by the index")]
+    Unsorted {
+        /// Which row.
+        row: u64,
+    },
+    /// An index of other columns than there are, or than another table has.
+    #[error("an index of {found} columns where {expected} are expected")]
+    Index {
+        /// Columns that it should have, or can have at most.
+        expected: u64,
+        /// Columns that it has.
+        found: u64,
+    },
+    /// Two columns have one name.
+    #[error("two columns are called {name:?}")]
+    Duplicate {
+        /// The name.
+        name: String,
+    },
     /// There is no column of that name.
     #[error("there is no column {name:?}; the table has {columns}")]
     NoColumn {

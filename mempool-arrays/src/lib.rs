@@ -10,6 +10,9 @@
 //! | [`Nullable<A>`] | `Option` of what `A` shows | validity bits; those of `A` |
 //! | [`Pooled<A>`] | what `A`, the dictionary, shows | codes; those of `A` |
 //! | [`List<A>`] | `A`, a slice of the child | offsets; those of `A` |
+//! | [`Struct`] | [`Row`] | those of its columns |
+//! | [`Table`] | [`Row`], sorted by index columns | those of its columns |
+//! | [`Column`] | [`Value`]: of a type known at run time | those of what it is |
 //!
 //! Buffers are bit-compatible with Apache Arrow's. Layouts nest: each has a [`Builder`], checked constructors from buffers
 //! that somebody else has made, and slices that copy nothing. In a pool they live with the codec [`Raw`].
@@ -36,25 +39,33 @@
 compile_error!("raw layouts are little-endian, as they lie in memory");
 
 mod bits;
+mod column;
 mod description;
 mod element;
 mod error;
+mod field;
 mod layout;
 mod list;
 mod nullable;
 mod offsets;
 mod part;
+mod plain;
 mod pooled;
 mod raw;
 mod stored;
 mod string;
+mod structs;
+mod table;
 mod units;
+mod value;
 mod values;
 
 pub use bits::{Bits, BitsBuilder};
+pub use column::Column;
 pub use description::{Kind, Node, Primitive, Width};
 pub use element::{Element, ElementType};
 pub use error::{ArrayError, Shown};
+pub use field::{Field, Logical, TimeUnit};
 pub use layout::{Buildable, Builder, Layout, Meter, Rearrange, Unmetered, tag_over};
 pub use list::{List, ListBuilder};
 pub use nullable::{Nullable, NullableBuilder};
@@ -64,5 +75,8 @@ pub use pooled::{Codes, Pooled, PooledBuilder};
 pub use raw::{Held, Raw};
 pub use stored::Stored;
 pub use string::{Binary, BinaryBuilder, Strings, StringsBuilder};
+pub use structs::{Row, Struct};
+pub use table::Table;
 pub use units::{Units, UnitsBuilder};
+pub use value::Value;
 pub use values::{Values, ValuesBuilder};

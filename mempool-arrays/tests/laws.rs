@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test")]
 
 use mempool_arrays::{
-    Binary, Bits, Builder, Layout, List, ListBuilder, Nullable, Pooled, Raw, Strings, Units, Values,
+    Binary, Bits, Builder, Column, Field, Layout, List, ListBuilder, Logical, Nullable, Pooled,
+    Raw, Strings, Struct, Table, Units, Values,
 };
 use mempool_codec::codec_laws;
 
@@ -104,6 +105,36 @@ codec_laws!(
     |n: u64| lists(n + 7).slice(3..3 + n as usize),
     |view: &List<Nullable<Strings>>, value: &List<Nullable<Strings>>| view == value
 );
+
+codec_laws!(columns, Raw, |n: u64| Column::of(&lists(n)), |view: &Column, value: &Column| view
+    == value);
+codec_laws!(
+    structs,
+    Raw,
+    |n: u64| table(n).as_struct().clone(),
+    |view: &Struct, value: &Struct| view == value
+);
+codec_laws!(
+    tables,
+    Raw,
+    |n: u64| table(n).sort_by(&["mode", "day"]).unwrap(),
+    |view: &Table, value: &Table| view == value
+);
+
+fn table(n: u64) -> Table {
+    let days: Nullable<Values<i32>> =
+        (0..n).map(|i| (i % 4 != 3).then_some((i * 7 % 11) as i32)).collect();
+    let texts = texts(n);
+    let modes: Pooled<Strings> = texts.iter().map(|text| &text[..text.len().min(1)]).collect();
+    let day = Field::new("day").with_logical(Logical::Date);
+    let columns = [
+        (day, Column::of(&days)),
+        ("mode".into(), Column::of(&modes)),
+        ("lists".into(), Column::of(&lists(n))),
+        ("text".into(), Column::of(&texts.iter().collect::<Strings>())),
+    ];
+    Table::new(columns).unwrap()
+}
 
 fn lists(n: u64) -> List<Nullable<Strings>> {
     let mut builder = ListBuilder::default();
