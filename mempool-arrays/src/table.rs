@@ -70,6 +70,11 @@ impl Table {
         Self { columns, index: 0 }
     }
 
+    /// The same table, whose first columns are known to be an index.
+    pub(crate) fn with_index(self, index: usize) -> Self {
+        Self { index, ..self }
+    }
+
     /// How many rows it has.
     #[must_use]
     pub fn rows(&self) -> usize {
