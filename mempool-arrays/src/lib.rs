@@ -39,6 +39,7 @@
 compile_error!("raw layouts are little-endian, as they lie in memory");
 
 mod bits;
+mod built;
 mod column;
 mod description;
 mod element;
