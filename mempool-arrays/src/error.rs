@@ -140,6 +140,14 @@ pub enum ArrayError {
         /// The name.
         name: String,
     },
+    /// Slots are missing where the layout has a value in each.
+    #[error("{nulls} slots are missing, and {layout} have a value in each")]
+    Missing {
+        /// The layout.
+        layout: Shown,
+        /// How many slots are missing.
+        nulls: u64,
+    },
     /// There is no column of that name.
     #[error("there is no column {name:?}; the table has {columns}")]
     NoColumn {
@@ -172,7 +180,7 @@ impl ArrayError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::TooMany { .. } => ErrorKind::Limit,
-            Self::NoColumn { .. } => ErrorKind::Misuse,
+            Self::NoColumn { .. } | Self::Missing { .. } => ErrorKind::Misuse,
             _ => ErrorKind::Damage,
         }
     }

@@ -38,6 +38,8 @@
 #[cfg(target_endian = "big")]
 compile_error!("raw layouts are little-endian, as they lie in memory");
 
+#[cfg(feature = "arrow")]
+pub mod arrow;
 mod bits;
 mod built;
 mod column;
@@ -62,6 +64,8 @@ mod units;
 mod value;
 mod values;
 
+#[cfg(feature = "arrow")]
+pub use arrow::Arrow;
 pub use bits::{Bits, BitsBuilder};
 pub use column::Column;
 pub use description::{Kind, Node, Primitive, Width};

@@ -1,0 +1,136 @@
+//! `Arrow`: arrays to and from Apache Arrow's, sharing memory.
+//!
+//! ```text
+//!  Values<f64> ── to_arrow ──▶ Float64Array          Float64Array ── from_arrow ──▶ Values<f64>
+//!      │                            │                     │                             │
+//!      ▼                            ▼                     ▼                             ▼
+//!   Buffer ◀─── owns, counted ── Buffer of Arrow's ◀── owns, charged by its capacity ── Buffer
+//! ```
+//!
+//! The crates of Arrow are those of major version 60; they are re-exported here, so that a program can name the very types.
+//!
+//! | layout | to Arrow | from Arrow |
+//! | --- | --- | --- |
+//! | [`Values<T>`](crate::Values) of numbers | the number; `i128` as `Decimal128(38, 0)` | what is stored as that number: dates, times, timestamps and decimals, too |
+//! | `Values<T>` of `u128`, complex numbers, records | `FixedSizeBinary` | that, and what else has elements of as many bytes and no number of ours |
+//! | [`Bits`](crate::Bits) | `Boolean` | `Boolean` |
+//! | [`Units`](crate::Units) | `Null`; where slots may be missing `Struct` without fields | both |
+//! | [`Strings`](crate::Strings) | `Utf8` or `LargeUtf8`, by the width of offsets | that, and `Utf8View`, which is copied |
+//! | [`Binary`](crate::Binary) | `Binary` or `LargeBinary` | that, and `BinaryView`, which is copied |
+//! | [`Nullable<A>`](crate::Nullable) | as `A`, with a validity bitmap | as `A` |
+//!
+//! *Out*: nothing is copied and no buffer allocated; the arrays of Arrow hold the buffers, and what they hold of a pool
+//! stays counted, counts as a pin, and keeps its map, until they are dropped.
+//!
+//! *In*: nothing is copied but views, and everything is checked, for an array of Arrow's may have been built unchecked:
+//! offsets, that text is UTF-8, that no slot is missing where the layout has none. What lies below a missing slot is
+//! checked with the rest. Slices, offsets in elements and in bits, are honoured.
+//!
+//! *Charge*: what comes in is charged to a pool when it enters it, by the capacity of Arrow's allocation, once for all
+//! buffers of one call that lie in it. An array that we handed out is such an allocation, too, when it comes back.
+//! Arrow does not tell whether an allocation is on the heap: [`Memory`] says it.
+//!
+//! The C Data Interface crosses to all other users of Arrow, whatever their version; an array that was handed out pays
+//! back when they release it:
+//!
+//! ```
+//! use mempool_arrays::arrow::{Arrow, Memory, arrow_array::{Array, ffi}};
+//! use mempool_arrays::Strings;
+//!
+//! let cities: Strings = ["Ushuaia", "Reykjavík"].into_iter().collect();
+//! let (array, schema) = ffi::to_ffi(&cities.to_arrow().to_data())?;
+//! // Two C structs, which somebody else takes. Here he is this program:
+//! // SAFETY: they came from `to_ffi`.
+//! let data = unsafe { ffi::from_ffi(array, &schema) }?;
+//! assert_eq!(Strings::<i64>::from_arrow_data(&data, Memory::Heap)?, cities);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod incoming;
+mod plain;
+mod text;
+
+pub use arrow_array;
+pub use arrow_buffer;
+pub use arrow_data;
+pub use arrow_schema;
+
+pub use incoming::{Incoming, Memory};
+
+use arrow_array::{Array, ArrayRef};
+use arrow_buffer::NullBuffer;
+use arrow_data::ArrayData;
+use mempool_core::Buffer;
+
+use crate::error::ArrayError;
+use crate::layout::Layout;
+
+/// A layout that Arrow has, too.
+///
+/// A layout of your own implements it from the layout that it is made of, handing on [`export`](Self::export) and
+/// [`import`](Self::import).
+///
+/// ```
+/// use mempool_arrays::arrow::{Arrow, arrow_array::{Array, Int32Array}};
+/// use mempool_arrays::{Layout, Nullable, Values};
+///
+/// let array = Int32Array::from(vec![Some(7), None, Some(9)]);
+/// let values = Nullable::<Values<i32>>::from_arrow(&array)?;
+/// assert_eq!(values.get(1), Some(None));
+/// assert_eq!(values.to_arrow().as_ref(), &array as &dyn Array);
+/// # Ok::<(), mempool_arrays::ArrayError>(())
+/// ```
+pub trait Arrow: Layout {
+    /// The array as Arrow's, with the missing slots of what is around it.
+    ///
+    /// # Panics
+    /// When `around` has another number of slots.
+    fn export(&self, around: Outgoing) -> ArrayRef;
+
+    /// The array that Arrow's is.
+    ///
+    /// # Errors
+    /// What is wrong with it. Never a panic.
+    fn import(from: Incoming<'_>) -> Result<Self, ArrayError>;
+
+    /// Whether slots may be missing.
+    fn is_nullable(&self) -> bool {
+        false
+    }
+
+    /// The array as Arrow's, sharing its buffers.
+    fn to_arrow(&self) -> ArrayRef {
+        self.export(Outgoing::default())
+    }
+
+    /// The array that Arrow's is, sharing its buffers, which are on the heap.
+    ///
+    /// # Errors
+    /// [`ArrayError::Kind`] for an array of another type, [`ArrayError::Missing`] when slots are missing where the layout
+    /// has none, and what else is wrong with the array.
+    fn from_arrow(array: &dyn Array) -> Result<Self, ArrayError> {
+        Self::from_arrow_data(&array.to_data(), Memory::Heap)
+    }
+
+    /// As [`from_arrow`](Self::from_arrow), of what is in memory of any kind, such as the C Data Interface brings.
+    ///
+    /// # Errors
+    /// As [`from_arrow`](Self::from_arrow).
+    fn from_arrow_data(data: &ArrayData, memory: Memory) -> Result<Self, ArrayError> {
+        incoming::import(data, memory)
+    }
+}
+
+/// What is around an array that goes to Arrow: which of its slots are missing.
+#[derive(Clone, Debug, Default)]
+pub struct Outgoing {
+    /// Whether slots may be missing.
+    nullable: bool,
+    /// Those that are.
+    nulls: Option<NullBuffer>,
+}
+
+/// The bytes as Arrow's, sharing the allocation.
+fn share(bytes: &Buffer) -> arrow_buffer::Buffer {
+    bytes.clone().into_bytes().into()
+}
