@@ -18,13 +18,21 @@
 //! | [`Strings`](crate::Strings) | `Utf8` or `LargeUtf8`, by the width of offsets | that, and `Utf8View`, which is copied |
 //! | [`Binary`](crate::Binary) | `Binary` or `LargeBinary` | that, and `BinaryView`, which is copied |
 //! | [`Nullable<A>`](crate::Nullable) | as `A`, with a validity bitmap | as `A` |
+//! | [`Pooled<A>`](crate::Pooled) | `Dictionary` with unsigned keys | `Dictionary` with keys of any width, signed or not |
+//! | [`List<A>`](crate::List) | `List` or `LargeList`, by the width of offsets | that; a `Map` is a list of structs |
+//! | [`Struct`](crate::Struct) | `Struct` | `Struct` |
+//! | [`Column`](crate::Column) | as what it is | all of these; `FixedSizeBinary(N)` as values of `[u8; N]` |
+//! | [`Table`](crate::Table) | [`RecordBatch`](crate::Table::to_record_batch) | [`RecordBatch`](crate::Table::from_record_batch) |
 //!
 //! *Out*: nothing is copied and no buffer allocated; the arrays of Arrow hold the buffers, and what they hold of a pool
 //! stays counted, counts as a pin, and keeps its map, until they are dropped.
 //!
 //! *In*: nothing is copied but views, and everything is checked, for an array of Arrow's may have been built unchecked:
 //! offsets, that text is UTF-8, that no slot is missing where the layout has none. What lies below a missing slot is
-//! checked with the rest. Slices, offsets in elements and in bits, are honoured.
+//! checked with the rest, but for codes, which are mended in a copy when one there has no value. Slices, offsets in elements and in bits, are honoured.
+//!
+//! *Meaning*: the [logical type](crate::Logical) of a column is Arrow's type of its numbers, in dictionaries and lists, too.
+//! Alone, an array is what it is stored as.
 //!
 //! *Charge*: what comes in is charged to a pool when it enters it, by the capacity of Arrow's allocation, once for all
 //! buffers of one call that lie in it. An array that we handed out is such an allocation, too, when it comes back.
@@ -47,7 +55,11 @@
 //! ```
 
 mod incoming;
+mod logical;
+mod nested;
+mod outgoing;
 mod plain;
+mod table;
 mod text;
 
 pub use arrow_array;
@@ -56,11 +68,10 @@ pub use arrow_data;
 pub use arrow_schema;
 
 pub use incoming::{Incoming, Memory};
+pub use outgoing::Outgoing;
 
 use arrow_array::{Array, ArrayRef};
-use arrow_buffer::NullBuffer;
 use arrow_data::ArrayData;
-use mempool_core::Buffer;
 
 use crate::error::ArrayError;
 use crate::layout::Layout;
@@ -119,18 +130,4 @@ pub trait Arrow: Layout {
     fn from_arrow_data(data: &ArrayData, memory: Memory) -> Result<Self, ArrayError> {
         incoming::import(data, memory)
     }
-}
-
-/// What is around an array that goes to Arrow: which of its slots are missing.
-#[derive(Clone, Debug, Default)]
-pub struct Outgoing {
-    /// Whether slots may be missing.
-    nullable: bool,
-    /// Those that are.
-    nulls: Option<NullBuffer>,
-}
-
-/// The bytes as Arrow's, sharing the allocation.
-fn share(bytes: &Buffer) -> arrow_buffer::Buffer {
-    bytes.clone().into_bytes().into()
 }

@@ -41,12 +41,12 @@ use crate::values::Values;
 /// ```
 #[derive(Clone)]
 pub struct Column {
-    array: Array,
+    pub(crate) array: Array,
 }
 
 /// The layouts that there are; the children of one are columns.
 #[derive(Clone)]
-enum Array {
+pub(crate) enum Array {
     Plain(Plain),
     Bits(Bits),
     Units(Units),

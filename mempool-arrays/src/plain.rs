@@ -39,6 +39,19 @@ impl Plain {
         Ok(Self { element, bytes })
     }
 
+    /// Elements that somebody else has made.
+    #[cfg(feature = "arrow")]
+    pub(crate) fn from_buffer(element: ElementType, bytes: Buffer) -> Result<Self, ArrayError> {
+        let slots = bytes.len() / element.bytes();
+        check_length("values", slots, slots.checked_mul(element.bytes()), &bytes)?;
+        Ok(Self { element, bytes })
+    }
+
+    #[cfg(feature = "arrow")]
+    pub(crate) fn element_type(&self) -> ElementType {
+        self.element
+    }
+
     pub(crate) fn kind(&self) -> Kind {
         Kind::Values(self.element)
     }

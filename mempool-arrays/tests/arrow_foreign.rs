@@ -1,12 +1,16 @@
 //! Arrays that come over the C Data Interface, and arrays of Arrow's that nobody checked when they were built.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "a test of what needs no promise kept")]
 
+use std::sync::Arc;
+
 use mempool_arrays::arrow::arrow_array::{Array, ffi};
 use mempool_arrays::arrow::arrow_buffer::{BooleanBuffer, Buffer, NullBuffer};
 use mempool_arrays::arrow::arrow_data::ArrayData;
-use mempool_arrays::arrow::arrow_schema::DataType;
+use mempool_arrays::arrow::arrow_schema::{DataType, Field};
 use mempool_arrays::arrow::{Arrow, Memory};
-use mempool_arrays::{ArrayError, Binary, Bits, Layout, Nullable, Raw, Strings, Values};
+use mempool_arrays::{
+    ArrayError, Binary, Bits, Column, Layout, List, Nullable, Pooled, Raw, Strings, Struct, Values,
+};
 use mempool_core::PoolOptions;
 
 #[test]
@@ -160,4 +164,87 @@ fn a_null_count_that_is_a_lie_is_counted_again() {
     let data = unsafe { builder.build_unchecked() };
     let refused = Nullable::<Values<u64>>::from_arrow_data(&data, Memory::Heap).unwrap_err();
     assert!(matches!(refused, ArrayError::Slots { .. }), "{refused}");
+}
+
+#[test]
+fn codes_that_nobody_checked_are_refused() {
+    let read = |key: DataType, codes: &[u64], missing: Option<Vec<bool>>, dictionary: u64| {
+        let values: Vec<u64> = (0..dictionary).collect();
+        let values = unchecked(DataType::UInt64, values.len(), 0, vec![bytes_of(&values)]);
+        let data_type = DataType::Dictionary(Box::new(key), Box::new(DataType::UInt64));
+        let builder = ArrayData::builder(data_type)
+            .len(codes.len())
+            .nulls(missing.map(NullBuffer::from))
+            .add_buffer(bytes_of(codes))
+            .add_child_data(values);
+        // SAFETY: none, as above.
+        let data = unsafe { builder.build_unchecked() };
+        Nullable::<Pooled<Values<u64>>>::from_arrow_data(&data, Memory::Heap)
+    };
+    let minus_one = u64::MAX;
+    assert_eq!(read(DataType::Int64, &[1, 0], None, 2).unwrap().get(0), Some(Some(1)));
+    for key in [DataType::Int64, DataType::UInt64, DataType::Int8, DataType::UInt32] {
+        let refused = read(key.clone(), &[2, minus_one], None, 2).unwrap_err();
+        assert!(matches!(refused, ArrayError::Code { index: 0, code: 2, dictionary: 2 }));
+        assert!(matches!(read(key.clone(), &[0], None, 0), Err(ArrayError::Code { .. })));
+        let missing = Some(vec![true, false]);
+        assert!(matches!(read(key, &[0, 0], missing, 0), Err(ArrayError::Code { index: 0, .. })));
+    }
+    let refused = read(DataType::Int8, &[minus_one], None, 256).unwrap_err();
+    assert!(matches!(refused, ArrayError::Code { code: 255, .. }), "{refused}");
+    let refused = read(DataType::Utf8, &[0], None, 2).unwrap_err();
+    assert!(matches!(refused, ArrayError::Kind { .. }), "{refused}");
+}
+
+#[test]
+fn children_of_other_lengths_are_refused() {
+    let child =
+        |slots, offset| unchecked(DataType::UInt64, slots, offset, vec![bytes_of(&[1_u64, 2])]);
+    let field = |data_type| Arc::new(Field::new("x", data_type, false));
+    let read = |slots, offset, children: Vec<ArrayData>| {
+        let builder = ArrayData::builder(DataType::Struct(vec![field(DataType::UInt64)].into()))
+            .len(slots)
+            .offset(offset)
+            .child_data(children);
+        // SAFETY: none, as above.
+        let data = unsafe { builder.build_unchecked() };
+        Struct::from_arrow_data(&data, Memory::Heap)
+    };
+    assert_eq!(read(1, 1, vec![child(2, 0)]).unwrap().len(), 1);
+    for (slots, offset, of) in
+        [(3, 0, (2, 0)), (2, 1, (2, 0)), (1, usize::MAX, (2, 0)), (1, 1, (2, usize::MAX))]
+    {
+        let refused = read(slots, offset, vec![child(of.0, of.1)]).unwrap_err();
+        assert!(matches!(refused, ArrayError::Slots { .. }), "{refused}");
+    }
+    assert!(matches!(read(1, 0, vec![child(1, 2)]), Err(ArrayError::Length { .. })));
+    assert!(matches!(read(1, 0, Vec::new()), Err(ArrayError::Description { .. })));
+    let lists = |offsets: &[i64]| {
+        let builder = ArrayData::builder(DataType::LargeList(field(DataType::UInt64)))
+            .len(offsets.len() - 1)
+            .add_buffer(bytes_of(offsets))
+            .add_child_data(child(2, 0));
+        // SAFETY: none, as above.
+        let data = unsafe { builder.build_unchecked() };
+        List::<Values<u64>>::from_arrow_data(&data, Memory::Heap)
+    };
+    assert_eq!(lists(&[0, 2, 2]).unwrap().get(0).unwrap()[..], [1, 2]);
+    assert!(matches!(lists(&[0, 3]), Err(ArrayError::Offset { .. })));
+    assert!(matches!(lists(&[2, 1]), Err(ArrayError::Offset { .. })));
+}
+
+#[test]
+fn arrays_nested_too_deeply_are_refused() {
+    let mut data = unchecked(DataType::UInt64, 0, 0, vec![bytes_of(&[0_u64])]);
+    for _ in 0..100 {
+        let field = Arc::new(Field::new("x", data.data_type().clone(), false));
+        let builder = ArrayData::builder(DataType::LargeList(field))
+            .len(0)
+            .add_buffer(bytes_of(&[0_u64]))
+            .add_child_data(data);
+        // SAFETY: none, as above.
+        data = unsafe { builder.build_unchecked() };
+    }
+    let refused = Column::from_arrow_data(&data, Memory::Heap).unwrap_err();
+    assert!(matches!(refused, ArrayError::Depth { .. }), "{refused}");
 }

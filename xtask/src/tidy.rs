@@ -27,7 +27,7 @@ const UNSAFE_FILES: &[&str] = &[
     "mempool-codec/src/rkyv.rs",
     "mempool-arrays/src/string.rs",
     "mempool-arrays/src/arrow/incoming.rs",
-    "mempool-arrays/src/arrow/text.rs",
+    "mempool-arrays/src/arrow/outgoing.rs",
     "mempool-arrays/tests/arrow_foreign.rs",
     "mempool-spill/src/map.rs",
     "mempool-spill/src/sigbus.rs",

@@ -15,6 +15,8 @@ use crate::arrow::Arrow;
 use crate::bits::Bits;
 use crate::description::{DEPTH_MAX, Kind};
 use crate::error::{ArrayError, Shown};
+use crate::offsets::Offset;
+use crate::values::Values;
 
 /// Where the bytes of an array of Arrow's are. Arrow itself does not tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,14 +36,30 @@ pub struct Incoming<'a> {
     allocations: &'a Allocations,
     /// Whether who asks for this has taken the missing slots.
     nulls_taken: bool,
+    /// Whether what is around it says that slots may be missing.
+    nullable: bool,
 }
 
 pub(super) fn import<A: Arrow>(data: &ArrayData, memory: Memory) -> Result<A, ArrayError> {
+    import_as(data, memory, false)
+}
+
+/// The same of slots that all are below missing ones.
+pub(super) fn hidden<A: Arrow>(data: &ArrayData) -> Result<A, ArrayError> {
+    import_as(data, Memory::Heap, true)
+}
+
+fn import_as<A: Arrow>(
+    data: &ArrayData,
+    memory: Memory,
+    nulls_taken: bool,
+) -> Result<A, ArrayError> {
     let mut last = HashMap::new();
     collect(data, 0, &mut last)?;
     let adopted = last.into_iter().map(|(start, buffer)| (start, adopt(buffer, memory)));
     let allocations = Allocations(adopted.collect());
-    A::import(Incoming { data, allocations: &allocations, nulls_taken: false })
+    let allocations = &allocations;
+    A::import(Incoming { data, allocations, nulls_taken, nullable: false })
 }
 
 impl<'a> Incoming<'a> {
@@ -89,6 +107,53 @@ impl<'a> Incoming<'a> {
             }
         };
         Ok((validity, rest))
+    }
+
+    /// Whether slots may be missing that nobody has taken yet.
+    pub(super) fn may_miss(&self) -> bool {
+        let some = || self.data.nulls().is_some_and(|nulls| nulls.null_count() > 0);
+        !self.nulls_taken && (self.nullable || *self.data_type() == DataType::Null || some())
+    }
+
+    /// Whether a slot is missing that somebody has taken.
+    pub(super) fn is_hidden(&self, slot: usize) -> bool {
+        self.nulls_taken && self.data.nulls().is_some_and(|nulls| nulls.is_null(slot))
+    }
+
+    /// Reads child `index`, all of it.
+    pub(super) fn child<A: Arrow>(&self, index: usize, nullable: bool) -> Result<A, ArrayError> {
+        let data = self.child_data(index)?;
+        A::import(Incoming { data, nulls_taken: false, nullable, ..*self })
+    }
+
+    /// Reads the slots of child `index` that are this one's: a struct's slots are those of its children.
+    pub(super) fn child_slots<A: Arrow>(
+        &self,
+        index: usize,
+        nullable: bool,
+    ) -> Result<A, ArrayError> {
+        let child = self.child_data(index)?;
+        if self.first() == 0 && child.len() == self.len() {
+            return self.child(index, nullable);
+        }
+        let data = &child.slice(self.first(), self.len());
+        A::import(Incoming { data, nulls_taken: false, nullable, ..*self })
+    }
+
+    fn child_data(&self, index: usize) -> Result<&'a ArrayData, ArrayError> {
+        self.data.child_data().get(index).ok_or_else(|| {
+            let data_type = self.data_type();
+            ArrayError::description(format!("an Arrow array of {data_type} without child {index}"))
+        })
+    }
+
+    /// The offsets of all slots, in buffer 0.
+    pub(super) fn offsets<O: Offset>(&self) -> Result<Values<O>, ArrayError> {
+        // An array without slots may come without any offset.
+        if self.len() == 0 && self.buffer(0)?.is_empty() {
+            return Ok(Values::from(vec![O::zeroed()]));
+        }
+        Values::from_buffer(self.elements("offsets", 0, size_of::<O>(), 1)?)
     }
 
     /// Buffer `index`, whole.
@@ -149,7 +214,7 @@ impl Allocations {
     }
 }
 
-/// Of all buffers in one allocation, the one that ends last.
+/// Of all buffers in one allocation, the one that ends last. Looks at the lengths by which Arrow itself cuts arrays, too.
 fn collect(
     data: &ArrayData,
     depth: u32,
@@ -158,6 +223,9 @@ fn collect(
     if depth > DEPTH_MAX {
         return Err(ArrayError::Depth { most: DEPTH_MAX });
     }
+    if let Some(nulls) = data.nulls() {
+        check_slots("validity", data.len(), nulls.len(), nulls.len() == data.len())?;
+    }
     let end = |buffer: &ArrowBuffer| buffer.ptr_offset() + buffer.len();
     for buffer in data.buffers().iter().chain(data.nulls().map(|nulls| nulls.buffer())) {
         let known = last.entry(buffer.data_ptr()).or_insert_with(|| buffer.clone());
@@ -165,7 +233,28 @@ fn collect(
             known.clone_from(buffer);
         }
     }
-    data.child_data().iter().try_for_each(|child| collect(child, depth + 1, last))
+    for child in data.child_data() {
+        if let DataType::Struct(_) = data.data_type() {
+            let slots = data.offset().saturating_add(data.len());
+            let counted = child.offset().checked_add(child.len()).is_some();
+            check_slots("a column", slots, child.len(), child.len() >= slots && counted)?;
+        }
+        collect(child, depth + 1, last)?;
+    }
+    Ok(())
+}
+
+fn check_slots(
+    part: &str,
+    expected: usize,
+    found: usize,
+    as_expected: bool,
+) -> Result<(), ArrayError> {
+    let (expected, found) = (expected as u64, found as u64);
+    match as_expected {
+        true => Ok(()),
+        false => Err(ArrayError::Slots { part: part.to_owned(), expected, found }),
+    }
 }
 
 /// An allocation of Arrow's from its start to the end of a buffer.
