@@ -148,6 +148,26 @@ pub enum ArrayError {
         /// How many slots are missing.
         nulls: u64,
     },
+    /// An array of more dimensions than one may have.
+    #[error("{found} dimensions, and {most} are the most")]
+    Dimensions {
+        /// Dimensions of the array.
+        found: u64,
+        /// The most that one has.
+        most: u64,
+    },
+    /// A stride that leads out of an array's values, or two indexes to one of them.
+    #[error("the stride of axis {axis} is {stride}, and its size must lie from {least} to {most}")]
+    Stride {
+        /// Which axis.
+        axis: u64,
+        /// Its stride, in elements.
+        stride: i64,
+        /// Below this, indexes meet.
+        least: u64,
+        /// Above this, they leave the values.
+        most: u64,
+    },
     /// There is no column of that name.
     #[error("there is no column {name:?}; the table has {columns}")]
     NoColumn {

@@ -10,6 +10,7 @@
 //! | [`Nullable<A>`] | `Option` of what `A` shows | validity bits; those of `A` |
 //! | [`Pooled<A>`] | what `A`, the dictionary, shows | codes; those of `A` |
 //! | [`List<A>`] | `A`, a slice of the child | offsets; those of `A` |
+//! | [`NdArray<T>`] | `NdArray<T>` of one dimension less | extents, strides; elements |
 //! | [`Struct`] | [`Row`] | those of its columns |
 //! | [`Table`] | [`Row`], sorted by index columns | those of its columns |
 //! | [`Column`] | [`Value`]: of a type known at run time | those of what it is |
@@ -49,6 +50,7 @@ mod error;
 mod field;
 mod layout;
 mod list;
+mod nd;
 mod nullable;
 mod offsets;
 mod part;
@@ -74,6 +76,7 @@ pub use error::{ArrayError, Shown};
 pub use field::{Field, Logical, TimeUnit};
 pub use layout::{Buildable, Builder, Layout, Meter, Rearrange, Unmetered, tag_over};
 pub use list::{List, ListBuilder};
+pub use nd::{DIMENSIONS_MAX, Elements, NdArray};
 pub use nullable::{Nullable, NullableBuilder};
 pub use offsets::Offset;
 pub use part::{Assembly, Parts};

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test")]
 
 use mempool_arrays::{
-    Binary, Bits, Builder, Column, Field, Layout, List, ListBuilder, Logical, Nullable, Pooled,
-    Raw, Strings, Struct, Table, Units, Values,
+    Binary, Bits, Builder, Column, Field, Layout, List, ListBuilder, Logical, NdArray, Nullable,
+    Pooled, Raw, Strings, Struct, Table, Units, Values,
 };
 use mempool_codec::codec_laws;
 
@@ -105,6 +105,30 @@ codec_laws!(
     |n: u64| lists(n + 7).slice(3..3 + n as usize),
     |view: &List<Nullable<Strings>>, value: &List<Nullable<Strings>>| view == value
 );
+codec_laws!(
+    several_dimensions,
+    Raw,
+    |n: u64| cube(n).permuted(&[2, 0, 1]),
+    |view: &Cube, value: &Cube| view == value
+);
+codec_laws!(
+    a_part_of_several_dimensions,
+    Raw,
+    |n: u64| cube(n).slice_axis(1, 1..3).reversed(2),
+    |view: &Cube, value: &Cube| view == value
+);
+codec_laws!(
+    no_dimensions,
+    Raw,
+    |n: u64| NdArray::new(vec![n as f64], &[]).unwrap(),
+    |view: &NdArray<f64>, value: &NdArray<f64>| view == value
+);
+
+type Cube = NdArray<i16>;
+
+fn cube(n: u64) -> Cube {
+    NdArray::new((0..n as i16 * 12).collect::<Vec<_>>(), &[n as usize, 3, 4]).unwrap()
+}
 
 codec_laws!(columns, Raw, |n: u64| Column::of(&lists(n)), |view: &Column, value: &Column| view
     == value);
