@@ -51,6 +51,8 @@ mod field;
 mod layout;
 mod list;
 mod nd;
+#[cfg(feature = "ndarray_0_17")]
+mod ndarray;
 mod nullable;
 mod offsets;
 mod part;

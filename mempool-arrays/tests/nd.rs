@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use mempool_arrays::{ArrayError, DIMENSIONS_MAX, Layout, NdArray, Raw};
 use mempool_core::testing::{decode, encode_value, room};
-use mempool_core::{Buffer, Codec, Error, Header, Ledger, MemoryStore, SpillStore, Trust};
+use mempool_core::{
+    Buffer, Codec, Error, Header, Ledger, MemoryStore, Pool, PoolOptions, SpillStore, Trust,
+};
+use mempool_spill::SpillOptions;
 use proptest::prelude::*;
 
 /// What an array should be: its elements in row-major order.
@@ -415,4 +418,64 @@ fn whatever_stands_in_nodes_and_sections_an_array_is_sound_or_refused() {
         bent[a..a + 8].copy_from_slice(&written[a..a + 8]);
     }
     assert!(taken > 0, "some of them are what was written");
+}
+
+/// A stack of pictures, one of them, and one colour of them all in which rows are columns.
+fn pictures() -> [NdArray<u8>; 3] {
+    let bytes: Vec<u8> = (0..20 * 30 * 40 * 3_u32).map(|n| (n % 251) as u8).collect();
+    let stack = NdArray::new(bytes, &[20, 30, 40, 3]).unwrap();
+    let one = stack.index_axis(0, 7).unwrap();
+    let green = stack.index_axis(3, 1).unwrap().permuted(&[0, 2, 1]);
+    [stack, one, green]
+}
+
+#[test]
+fn views_of_one_array_are_charged_once_and_written_each_by_itself() {
+    let pool = PoolOptions::new().memory_limit(1 << 20).store(MemoryStore::new()).open(Raw);
+    let references = pictures().map(|array| pool.set(array).unwrap());
+    let used = pool.stats().used_bytes;
+    assert!((72_000..73_000).contains(&used), "{used} bytes for three views of 72,000");
+    references.iter().for_each(|one| drop(pool.move_to_disk(one).unwrap()));
+    assert_eq!(pool.stats().used_bytes, 0);
+    for (reference, expected) in references.iter().zip(pictures()) {
+        let back = pool.get(reference).unwrap();
+        assert_eq!(*back, expected);
+        assert_eq!(back.values().len(), expected.elements(), "what the view shows, and no more");
+    }
+}
+
+/// Whether the values lie in a map of a file in `directory`.
+fn is_mapped(array: &NdArray<u8>, directory: &str) -> bool {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let values = array.values().as_ptr_range();
+    maps.lines().filter(|line| line.contains(directory)).any(|line| {
+        let (start, rest) = line.split_once('-').unwrap();
+        let (end, _) = rest.split_once(' ').unwrap();
+        let [start, end] = [start, end].map(|hex| usize::from_str_radix(hex, 16).unwrap());
+        (start..end).contains(&values.start.addr()) && values.end.addr() <= end
+    })
+}
+
+#[test]
+fn a_spilled_array_lies_in_the_map_and_so_do_its_views() {
+    let directory = std::env::temp_dir().join(format!("mempool-arrays-nd-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let store = SpillOptions::new(&directory).open().unwrap();
+    let pool: Pool<Raw> = PoolOptions::new().memory_limit(1 << 20).store(store).open(Raw);
+    for expected in pictures() {
+        let reference = pool.set(expected.clone()).unwrap();
+        let directory = directory.to_str().unwrap();
+        assert!(!is_mapped(&pool.get(&reference).unwrap(), directory));
+        pool.move_to_disk(&reference).unwrap();
+        let mapped = pool.get(&reference).unwrap();
+        assert_eq!(*mapped, expected);
+        assert!(is_mapped(&mapped, directory));
+        assert!(is_mapped(&mapped.transposed().slice_axis(0, 1..3).reversed(1), directory));
+        // What is set again from a map is copied: only what the view reaches.
+        let row = pool.set(mapped.index_axis(0, 5).unwrap()).unwrap();
+        assert!(!is_mapped(&pool.get(&row).unwrap(), directory));
+        assert_eq!(*pool.get(&row).unwrap(), expected.index_axis(0, 5).unwrap());
+    }
+    pool.close().unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
 }
