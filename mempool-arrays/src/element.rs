@@ -39,6 +39,16 @@ impl ElementType {
         Self::Record { bytes, align, tag: type_tag(name) }
     }
 
+    /// This record of so many of `element`: those of two types are two types.
+    const fn over(self, element: Self) -> Self {
+        match self {
+            Self::Record { bytes, align, tag } => {
+                Self::Record { bytes, align, tag: tag ^ element.tag() }
+            }
+            Self::Primitive(_) => self,
+        }
+    }
+
     /// A tag of the type, the same in every build.
     pub(crate) const fn tag(self) -> u64 {
         match self {
@@ -148,10 +158,10 @@ impl<T: Element, const N: usize> Element for [T; N]
 where
     [T; N]: Pod,
 {
-    const TYPE: ElementType = ElementType::record::<[T; N]>(match T::TYPE {
-        ElementType::Primitive(primitive) => primitive.name(),
-        ElementType::Record { .. } => "record",
-    });
+    const TYPE: ElementType = match T::TYPE {
+        ElementType::Primitive(primitive) => ElementType::record::<Self>(primitive.name()),
+        record => ElementType::record::<Self>("array").over(record),
+    };
 
     /// Element by element.
     fn order(&self, other: &Self) -> Ordering {
