@@ -20,7 +20,7 @@ pub enum ElementType {
         bytes: u32,
         /// Where records may start.
         align: u32,
-        /// A hash of the record's name: two records of one size are two types.
+        /// A hash of the record's name, or of what an array repeats: two records of one size are two types.
         tag: u64,
     },
 }
@@ -32,21 +32,15 @@ impl ElementType {
     /// When a record has no bytes, more than 1 MiB, or an alignment of more than 64; in a `const` that is a compile error.
     #[must_use]
     pub const fn record<T>(name: &str) -> Self {
+        Self::tagged::<T>(type_tag(name))
+    }
+
+    const fn tagged<T>(tag: u64) -> Self {
         assert!(size_of::<T>() > 0, "arrays of zero-sized elements are `Units`");
         assert!(size_of::<T>() <= 1 << 20 && align_of::<T>() <= 64, "a record of a sane size");
         #[expect(clippy::cast_possible_truncation, reason = "both were just bounded")]
         let (bytes, align) = (size_of::<T>() as u32, align_of::<T>() as u32);
-        Self::Record { bytes, align, tag: type_tag(name) }
-    }
-
-    /// This record of so many of `element`: those of two types are two types.
-    const fn over(self, element: Self) -> Self {
-        match self {
-            Self::Record { bytes, align, tag } => {
-                Self::Record { bytes, align, tag: tag ^ element.tag() }
-            }
-            Self::Primitive(_) => self,
-        }
+        Self::Record { bytes, align, tag }
     }
 
     /// A tag of the type, the same in every build.
@@ -158,10 +152,7 @@ impl<T: Element, const N: usize> Element for [T; N]
 where
     [T; N]: Pod,
 {
-    const TYPE: ElementType = match T::TYPE {
-        ElementType::Primitive(primitive) => ElementType::record::<Self>(primitive.name()),
-        record => ElementType::record::<Self>("array").over(record),
-    };
+    const TYPE: ElementType = ElementType::tagged::<Self>(tag_over("array", T::TYPE.tag()));
 
     /// Element by element.
     fn order(&self, other: &Self) -> Ordering {
