@@ -38,7 +38,10 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
         peers_cargo(workspace, "clippy").arguments(&["--all-targets", "--", "-D", "warnings"]);
     vec![
         Step::tests("model", test::model(workspace, "300000")).bar(1),
-        Step::tests("hostile", test::hostile(workspace, "10000000")).bar(13),
+        Step::tests("arrays", test::arrays(workspace, "100000")).bar(2),
+        Step::tests("hostile", test::hostile(workspace, "mempool-codec", "10000000")).bar(13),
+        Step::tests("hostile arrays", test::hostile(workspace, "mempool-arrays", "10000000"))
+            .bar(13),
         Step::tests("loom", test::loom(workspace, "4")).bar(3),
         Step::tests("shuttle", test::shuttle(workspace, "1000000")).bar(4),
         Step::tests("spill", release(workspace, "mempool-spill").env("DAMAGE_CASES", "5000000"))

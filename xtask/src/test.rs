@@ -107,7 +107,9 @@ fn tests(workspace: &Workspace, metadata: &Metadata) -> Vec<Step> {
             workspace.cargo(&["test", "--locked", "--package", "xtask", "--doc"]),
         ),
         Step::tests("model", model(workspace, "10000")).bar(1),
-        Step::tests("hostile", hostile(workspace, "200000")).bar(13),
+        Step::tests("arrays", arrays(workspace, "2000")).bar(2),
+        Step::tests("hostile", hostile(workspace, "mempool-codec", "200000")).bar(13),
+        Step::tests("hostile arrays", hostile(workspace, "mempool-arrays", "200000")).bar(13),
         Step::tests("loom", loom(workspace, "3")).bar(3),
         Step::tests("shuttle", shuttle(workspace, "20000")).bar(4),
     ]
@@ -172,22 +174,25 @@ pub(crate) fn model(workspace: &Workspace, cases: &str) -> Invocation {
         .env("MODEL_CASES", cases)
 }
 
-/// So many archives and encodings that nobody wrote.
-pub(crate) fn hostile(workspace: &Workspace, cases: &str) -> Invocation {
-    workspace
-        .cargo(&[
-            "test",
-            "--locked",
-            "--release",
-            "--package",
-            "mempool-codec",
-            "--features",
-            "testing",
-            "--test",
-            "hostile",
-        ])
-        .arguments(&["--", "--show-output"])
-        .env("HOSTILE_CASES", cases)
+/// So many archives and encodings, or arrays, that nobody wrote.
+pub(crate) fn hostile(workspace: &Workspace, package: &str, cases: &str) -> Invocation {
+    whole(workspace, package, "hostile").env("HOSTILE_CASES", cases)
+}
+
+/// So many arrays beside plain vectors, for each element in each layout.
+pub(crate) fn arrays(workspace: &Workspace, cases: &str) -> Invocation {
+    whole(workspace, "mempool-arrays", "model").env("ARRAY_CASES", cases)
+}
+
+/// A test binary of a package that plants no bugs, with all its features, in release.
+pub(crate) fn whole(workspace: &Workspace, package: &str, binary: &str) -> Invocation {
+    workspace.cargo(&["test", "--locked", "--release", "--package", package]).arguments(&[
+        "--all-features",
+        "--test",
+        binary,
+        "--",
+        "--show-output",
+    ])
 }
 
 /// Every interleaving up to a bound of preemptions.

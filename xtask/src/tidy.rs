@@ -37,6 +37,8 @@ const UNSAFE_FILES: &[&str] = &[
     "mempool-spill/tests/small.rs",
     "mempool-codec/tests/exact.rs",
     "mempool-codec/tests/hostile.rs",
+    "mempool-arrays/tests/hostile.rs",
+    "mempool-arrays/tests/zero_copy.rs",
     "bench-peers/src/cold.rs",
     "bench-peers/src/stores/lmdb.rs",
     "bench-peers/src/stores/mapped.rs",
