@@ -17,7 +17,7 @@ use crate::bits::Bits;
 use crate::description::{Kind, Primitive};
 use crate::element::{Element, ElementType};
 use crate::error::ArrayError;
-use crate::layout::Layout;
+use crate::layout::{Layout, tag_over};
 use crate::nullable::Nullable;
 use crate::plain::Plain;
 use crate::units::Units;
@@ -105,7 +105,7 @@ impl Plain {
                 let bytes = bytes.ok_or_else(|| {
                     ArrayError::description(format!("elements of {}", from.data_type()))
                 })?;
-                ElementType::Record { bytes, align: 1, tag: type_tag("u8") }
+                ElementType::Record { bytes, align: 1, tag: tag_over("array", type_tag("u8")) }
             }
         };
         from.all_there(Kind::Values(element))?;
