@@ -24,6 +24,7 @@ use std::hash::Hasher;
 use std::iter::FusedIterator;
 use std::ops::Range;
 
+use bytemuck::cast_slice;
 use mempool_core::{Buffer, Result};
 
 use crate::description::{Kind, Node};
@@ -247,12 +248,30 @@ impl<T: Element> NdArray<T> {
     /// All elements in row-major order: the last index changes from each to the next.
     #[must_use]
     pub fn iter(&self) -> Elements<'_, T> {
-        self.elements_along(0..self.ndim())
+        Elements::new(&self.values, self.runs_along(0..self.ndim()))
     }
 
-    fn elements_along(&self, axes: impl Iterator<Item = usize>) -> Elements<'_, T> {
-        let axes = axes.map(|axis| (self.shape[axis], self.strides[axis]));
-        Elements::new(&self.values, self.first, axes)
+    fn runs_along(&self, axes: impl Iterator<Item = usize>) -> Runs {
+        Runs::new(self.first, axes.map(|axis| (self.shape[axis], self.strides[axis])))
+    }
+
+    /// Writes all elements, a bounded piece or a run at a time. `axes` are those along which one can go.
+    fn write_along(
+        &self,
+        axes: &[usize],
+        write: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        /// Shorter runs are brought together before they are written.
+        const RUN_BYTES_MIN: usize = 1024;
+        let mut runs = self.runs_along(axes.iter().copied());
+        if runs.len * size_of::<T>() < RUN_BYTES_MIN || runs.stride != 1 {
+            let elements = Elements::new(&self.values, runs);
+            return write_items(elements.copied(), write);
+        }
+        while let Some(start) = runs.next() {
+            write(cast_slice(runs.slice(&self.values, start).unwrap_or_default()))?;
+        }
+        Ok(())
     }
 
     /// The elements in row-major order, when they lie end to end.
@@ -480,9 +499,7 @@ impl<T: Element> Layout for NdArray<T> {
         }
         parts.node(Node::new(Kind::Values(T::TYPE), self.elements()));
         let array = self.clone();
-        parts.made(move |write| {
-            write_items(array.elements_along(axes.iter().copied()).copied(), write)
-        });
+        parts.made(move |write| array.write_along(&axes, write));
     }
 
     fn assemble(from: &mut Assembly<'_, '_>) -> Result<Self, ArrayError> {
@@ -537,29 +554,25 @@ struct Axis {
     index: usize,
 }
 
-/// The elements of an [`NdArray`], one after another.
+/// Where runs start: a run is what one goes along without a turn.
 #[derive(Clone, Debug)]
-pub struct Elements<'a, T> {
-    values: &'a [T],
-    /// The axes around the run, the outermost first.
+struct Runs {
+    /// The axes around a run, the outermost first.
     outer: Vec<Axis>,
-    /// A run is what one goes along at a time: where it starts, and the stride in it.
-    run: usize,
-    run_len: usize,
-    stride: isize,
-    /// The next element, and how many are left of the run and in all.
-    at: usize,
-    left_of_run: usize,
+    /// The next run.
+    start: usize,
+    /// How many are left.
     left: usize,
+    /// How many elements a run has, and how far they lie apart.
+    len: usize,
+    stride: isize,
 }
 
-impl<'a, T> Elements<'a, T> {
+impl Runs {
     /// Along axes of so many indexes and such strides, the last of which changes from each element to the next.
-    fn new(values: &'a [T], first: usize, axes: impl Iterator<Item = (usize, isize)>) -> Self {
-        let mut left = 1;
+    fn new(start: usize, axes: impl Iterator<Item = (usize, isize)>) -> Self {
         let mut outer: Vec<Axis> = Vec::new();
         for (extent, stride) in axes {
-            left *= extent;
             match outer.last_mut() {
                 _ if extent == 1 => {}
                 // One step of the axis before is what all steps of this one make: the two are one.
@@ -570,26 +583,53 @@ impl<'a, T> Elements<'a, T> {
                 _ => outer.push(Axis { extent, stride, index: 0 }),
             }
         }
-        let Axis { extent, stride, .. } =
-            outer.pop().unwrap_or(Axis { extent: 1, stride: 1, index: 0 });
-        let (run, at) = (first, first);
-        Self { values, outer, run, run_len: extent, stride, at, left_of_run: extent, left }
+        let run = outer.pop().unwrap_or(Axis { extent: 1, stride: 1, index: 0 });
+        let left = outer.iter().map(|axis| axis.extent).product();
+        Self { outer, start, left, len: run.extent, stride: run.stride }
     }
 
-    /// Goes to the next run, when there is one.
-    fn next_run(&mut self) {
+    /// The elements of a run, when they lie end to end.
+    fn slice<'a, T>(&self, values: &'a [T], start: usize) -> Option<&'a [T]> {
+        (self.stride == 1).then(|| &values[start..start + self.len])
+    }
+}
+
+impl Iterator for Runs {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        self.left = self.left.checked_sub(1)?;
+        let start = self.start;
         for axis in self.outer.iter_mut().rev() {
             axis.index += 1;
             if axis.index < axis.extent {
-                self.run = self.run.wrapping_add_signed(axis.stride);
+                self.start = self.start.wrapping_add_signed(axis.stride);
                 break;
             }
             let back = axis.stride.wrapping_mul((axis.extent - 1).cast_signed());
-            self.run = self.run.wrapping_add_signed(back.wrapping_neg());
+            self.start = self.start.wrapping_add_signed(back.wrapping_neg());
             axis.index = 0;
         }
-        self.at = self.run;
-        self.left_of_run = self.run_len;
+        Some(start)
+    }
+}
+
+/// The elements of an [`NdArray`], one after another.
+#[derive(Clone, Debug)]
+pub struct Elements<'a, T> {
+    values: &'a [T],
+    /// Those behind the run that is under way.
+    runs: Runs,
+    /// The next element, and how many are left of its run and in all.
+    at: usize,
+    left_of_run: usize,
+    left: usize,
+}
+
+impl<'a, T> Elements<'a, T> {
+    fn new(values: &'a [T], runs: Runs) -> Self {
+        let left = runs.left * runs.len;
+        Self { values, runs, at: 0, left_of_run: 0, left }
     }
 }
 
@@ -599,12 +639,36 @@ impl<'a, T> Iterator for Elements<'a, T> {
     fn next(&mut self) -> Option<&'a T> {
         self.left = self.left.checked_sub(1)?;
         if self.left_of_run == 0 {
-            self.next_run();
+            self.at = self.runs.next()?;
+            self.left_of_run = self.runs.len;
         }
         self.left_of_run -= 1;
         let element = &self.values[self.at];
-        self.at = self.at.wrapping_add_signed(self.stride);
+        self.at = self.at.wrapping_add_signed(self.runs.stride);
         Some(element)
+    }
+
+    /// Run by run: a loop over a slice where there is one.
+    fn fold<B, F: FnMut(B, &'a T) -> B>(mut self, init: B, mut with: F) -> B {
+        let mut folded = init;
+        while self.left_of_run > 0 {
+            let Some(element) = self.next() else { return folded };
+            folded = with(folded, element);
+        }
+        while self.left > 0 {
+            let Some(mut at) = self.runs.next() else { break };
+            match self.runs.slice(self.values, at) {
+                Some(run) => folded = run.iter().fold(folded, &mut with),
+                None => {
+                    for _ in 0..self.runs.len {
+                        folded = with(folded, &self.values[at]);
+                        at = at.wrapping_add_signed(self.runs.stride);
+                    }
+                }
+            }
+            self.left -= self.runs.len;
+        }
+        folded
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -140,6 +140,13 @@ fn check(array: &NdArray<i32>, model: &Model) {
     assert_eq!(array.elements(), model.elements.len());
     assert_eq!(array.iter().len(), model.elements.len());
     assert!(array.iter().eq(&model.elements), "{array:?} {model:?}");
+    for taken in [0, 1, model.elements.len() / 2] {
+        let mut left = array.iter();
+        left.by_ref().take(taken).for_each(drop);
+        let rest = model.elements.get(taken..).unwrap_or_default();
+        assert_eq!(left.len(), rest.len());
+        assert_eq!(left.fold(Vec::new(), |all, &element| [all, vec![element]].concat()), rest);
+    }
     for index in indexes(&model.shape) {
         assert_eq!(array.get(&index), Some(&model.get(&index)));
         for axis in 0..index.len() {
@@ -256,6 +263,19 @@ fn the_bytes_are_those_of_the_drawing() {
     assert_eq!(values(&written), [9, 0]);
     let written = frame(&NdArray::new(Vec::<u16>::new(), &[2, 0, 5]).unwrap());
     assert_eq!(words(&written), [2, 0, 5, 0, 0, 0]);
+}
+
+#[test]
+fn long_runs_and_scattered_elements_are_written_alike() {
+    let elements: Vec<u32> = (0..600 * 700).collect();
+    let matrix = NdArray::new(elements, &[600, 700]).unwrap();
+    let long = matrix.slice_axis(1, 50..650);
+    let scattered = matrix.reshaped(&[600, 350, 2]).unwrap().index_axis(2, 1).unwrap();
+    for array in [long.clone(), long.transposed(), long.reversed(0), long.reversed(1), scattered] {
+        let back: NdArray<u32> = read(&frame(&array), Trust::Foreign).unwrap();
+        assert!(back == array);
+        assert_eq!(back.values().len(), array.elements());
+    }
 }
 
 #[test]
