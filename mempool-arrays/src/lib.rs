@@ -66,6 +66,7 @@ mod table;
 mod units;
 mod value;
 mod values;
+mod walk;
 
 #[cfg(feature = "arrow")]
 pub use arrow::Arrow;
@@ -77,7 +78,7 @@ pub use error::{ArrayError, Shown};
 pub use field::{Field, Logical, TimeUnit};
 pub use layout::{Buildable, Builder, Layout, Meter, Rearrange, Unmetered, tag_over};
 pub use list::{List, ListBuilder};
-pub use nd::{DIMENSIONS_MAX, Elements, NdArray};
+pub use nd::{DIMENSIONS_MAX, NdArray};
 pub use nullable::{Nullable, NullableBuilder};
 pub use offsets::Offset;
 pub use part::{Assembly, Parts};
@@ -91,3 +92,4 @@ pub use table::Table;
 pub use units::{Units, UnitsBuilder};
 pub use value::Value;
 pub use values::{Values, ValuesBuilder};
+pub use walk::Elements;

@@ -21,7 +21,6 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::Hasher;
-use std::iter::FusedIterator;
 use std::ops::Range;
 
 use bytemuck::cast_slice;
@@ -30,9 +29,10 @@ use mempool_core::{Buffer, Result};
 use crate::description::{Kind, Node};
 use crate::element::Element;
 use crate::error::ArrayError;
-use crate::layout::{Layout, tag_over};
+use crate::layout::{Growing, Layout, Meter, Rearrange, tag_over};
 use crate::part::{Assembly, Parts, check_length, write_items};
 use crate::values::{Values, adopt};
+use crate::walk::{Elements, Runs};
 
 /// The most dimensions that an [`NdArray`] has.
 pub const DIMENSIONS_MAX: usize = 32;
@@ -41,8 +41,9 @@ pub const DIMENSIONS_MAX: usize = 32;
 ///
 /// *Shape*: one buffer of elements, and for each axis an extent and a stride, counted in elements. Row-major, unless it was
 /// made otherwise. Clones, slices, transposes and single rows are views: they share the buffer and copy nothing.
-/// *As a [`Layout`]*: a slot is an index of the first axis, and shows a view of one dimension less; an array of no
-/// dimensions is one slot, which shows itself. *At rest*: what the view shows and no more.
+/// *As a [`Layout`]*: a slot is an index of the first axis, and shows a view of one dimension less, as
+/// [`index_axis`](Self::index_axis) does; an array of no dimensions is one slot, which shows itself. *At rest*: what the view
+/// shows and no more.
 ///
 /// ```
 /// use mempool_arrays::NdArray;
@@ -528,6 +529,58 @@ impl<T: Element> Layout for NdArray<T> {
     }
 }
 
+impl<T: Element> Rearrange for NdArray<T> {
+    /// Slots are indexes of the first axis. Of an array of no dimensions, each is itself.
+    fn take(&self, slots: &[usize], meter: &mut dyn Meter) -> Result<Self> {
+        let len = Layout::len(self);
+        let (rest, stride) = match self.shape.split_first() {
+            Some((_, rest)) => (rest, self.strides[0]),
+            None => (&[][..], 0),
+        };
+        let mut taken = Growing::default();
+        taken.reserve_exact(slots.len().saturating_mul(rest.iter().product()), meter)?;
+        let runs = self.runs_along(self.ndim() - rest.len()..self.ndim());
+        for &slot in slots {
+            assert!(slot < len, "slot {slot} of {len}");
+            let runs = runs.starting_at(self.behind(slot, stride));
+            Elements::new(&self.values, runs).for_each(|&element| taken.0.push(element));
+        }
+        Self::new(taken.0, &[&[slots.len()], rest].concat()).map_err(ArrayError::of::<Self>)
+    }
+
+    /// One behind the other along the first axis; the others must have the same extents.
+    ///
+    /// # Errors
+    /// Also [`ArrayError::Slots`] when they do not.
+    fn concat(arrays: &[&Self], meter: &mut dyn Meter) -> Result<Self> {
+        let Some(first) = arrays.first() else { return Ok(Self::from(Vec::new())) };
+        let rest = first.shape.get(1..).unwrap_or_default();
+        for array in arrays {
+            check_extents(rest, array.shape.get(1..).unwrap_or_default())
+                .map_err(ArrayError::of::<Self>)?;
+        }
+        let sum = |of: fn(&Self) -> usize| {
+            let sum = arrays.iter().try_fold(0_usize, |sum, array| sum.checked_add(of(array)));
+            sum.unwrap_or(usize::MAX)
+        };
+        let mut all = Growing::default();
+        all.reserve_exact(sum(Self::elements), meter)?;
+        arrays.iter().flat_map(|array| array.iter()).for_each(|&element| all.0.push(element));
+        Self::new(all.0, &[&[sum(Layout::len)], rest].concat()).map_err(ArrayError::of::<Self>)
+    }
+}
+
+/// Checks that the axes behind the first have the same extents.
+fn check_extents(expected: &[usize], found: &[usize]) -> Result<(), ArrayError> {
+    let differing = expected.iter().zip(found).position(|(expected, found)| expected != found);
+    let (part, [expected, found]) = match differing {
+        Some(axis) => (format!("axis {}", axis + 1), [expected[axis], found[axis]]),
+        None if expected.len() == found.len() => return Ok(()),
+        None => ("the shape".to_owned(), [expected.len() + 1, found.len() + 1]),
+    };
+    Err(ArrayError::Slots { part, expected: expected as u64, found: found as u64 })
+}
+
 /// Extents and strides of a section.
 fn axes_of(node: &Node, section: &[u8]) -> Result<(Vec<usize>, Vec<isize>), ArrayError> {
     let ndim = usize::try_from(node.figure).ok().filter(|&ndim| ndim <= DIMENSIONS_MAX);
@@ -545,136 +598,3 @@ fn axes_of(node: &Node, section: &[u8]) -> Result<(Vec<usize>, Vec<isize>), Arra
     let strides = strides.map(|stride| isize::try_from(stride).unwrap_or(isize::MAX));
     Ok((extents.collect(), strides.collect()))
 }
-
-/// One axis of a walk.
-#[derive(Clone, Debug)]
-struct Axis {
-    extent: usize,
-    stride: isize,
-    index: usize,
-}
-
-/// Where runs start: a run is what one goes along without a turn.
-#[derive(Clone, Debug)]
-struct Runs {
-    /// The axes around a run, the outermost first.
-    outer: Vec<Axis>,
-    /// The next run.
-    start: usize,
-    /// How many are left.
-    left: usize,
-    /// How many elements a run has, and how far they lie apart.
-    len: usize,
-    stride: isize,
-}
-
-impl Runs {
-    /// Along axes of so many indexes and such strides, the last of which changes from each element to the next.
-    fn new(start: usize, axes: impl Iterator<Item = (usize, isize)>) -> Self {
-        let mut outer: Vec<Axis> = Vec::new();
-        for (extent, stride) in axes {
-            match outer.last_mut() {
-                _ if extent == 1 => {}
-                // One step of the axis before is what all steps of this one make: the two are one.
-                Some(before) if before.stride == stride.wrapping_mul(extent.cast_signed()) => {
-                    before.extent *= extent;
-                    before.stride = stride;
-                }
-                _ => outer.push(Axis { extent, stride, index: 0 }),
-            }
-        }
-        let run = outer.pop().unwrap_or(Axis { extent: 1, stride: 1, index: 0 });
-        let left = outer.iter().map(|axis| axis.extent).product();
-        Self { outer, start, left, len: run.extent, stride: run.stride }
-    }
-
-    /// The elements of a run, when they lie end to end.
-    fn slice<'a, T>(&self, values: &'a [T], start: usize) -> Option<&'a [T]> {
-        (self.stride == 1).then(|| &values[start..start + self.len])
-    }
-}
-
-impl Iterator for Runs {
-    type Item = usize;
-
-    fn next(&mut self) -> Option<usize> {
-        self.left = self.left.checked_sub(1)?;
-        let start = self.start;
-        for axis in self.outer.iter_mut().rev() {
-            axis.index += 1;
-            if axis.index < axis.extent {
-                self.start = self.start.wrapping_add_signed(axis.stride);
-                break;
-            }
-            let back = axis.stride.wrapping_mul((axis.extent - 1).cast_signed());
-            self.start = self.start.wrapping_add_signed(back.wrapping_neg());
-            axis.index = 0;
-        }
-        Some(start)
-    }
-}
-
-/// The elements of an [`NdArray`], one after another.
-#[derive(Clone, Debug)]
-pub struct Elements<'a, T> {
-    values: &'a [T],
-    /// Those behind the run that is under way.
-    runs: Runs,
-    /// The next element, and how many are left of its run and in all.
-    at: usize,
-    left_of_run: usize,
-    left: usize,
-}
-
-impl<'a, T> Elements<'a, T> {
-    fn new(values: &'a [T], runs: Runs) -> Self {
-        let left = runs.left * runs.len;
-        Self { values, runs, at: 0, left_of_run: 0, left }
-    }
-}
-
-impl<'a, T> Iterator for Elements<'a, T> {
-    type Item = &'a T;
-
-    fn next(&mut self) -> Option<&'a T> {
-        self.left = self.left.checked_sub(1)?;
-        if self.left_of_run == 0 {
-            self.at = self.runs.next()?;
-            self.left_of_run = self.runs.len;
-        }
-        self.left_of_run -= 1;
-        let element = &self.values[self.at];
-        self.at = self.at.wrapping_add_signed(self.runs.stride);
-        Some(element)
-    }
-
-    /// Run by run: a loop over a slice where there is one.
-    fn fold<B, F: FnMut(B, &'a T) -> B>(mut self, init: B, mut with: F) -> B {
-        let mut folded = init;
-        while self.left_of_run > 0 {
-            let Some(element) = self.next() else { return folded };
-            folded = with(folded, element);
-        }
-        while self.left > 0 {
-            let Some(mut at) = self.runs.next() else { break };
-            match self.runs.slice(self.values, at) {
-                Some(run) => folded = run.iter().fold(folded, &mut with),
-                None => {
-                    for _ in 0..self.runs.len {
-                        folded = with(folded, &self.values[at]);
-                        at = at.wrapping_add_signed(self.runs.stride);
-                    }
-                }
-            }
-            self.left -= self.runs.len;
-        }
-        folded
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left, Some(self.left))
-    }
-}
-
-impl<T> ExactSizeIterator for Elements<'_, T> {}
-impl<T> FusedIterator for Elements<'_, T> {}

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hasher};
 use std::ops::Range;
 use std::time::Duration;
 
-use mempool_arrays::{ArrayError, DIMENSIONS_MAX, Layout, NdArray, Raw};
+use mempool_arrays::{ArrayError, DIMENSIONS_MAX, Layout, NdArray, Raw, Rearrange, Unmetered};
 use mempool_core::testing::{decode, encode_value, room};
 use mempool_core::{
     Buffer, Codec, Error, Header, Ledger, MemoryStore, Pool, PoolOptions, SpillStore, Trust,
@@ -182,6 +182,27 @@ fn check(array: &NdArray<i32>, model: &Model) {
     }
 }
 
+/// That slots are taken and joined as the model's are.
+fn check_rearranged(array: &NdArray<i32>, model: &Model) {
+    let len = Layout::len(array);
+    let slots: Vec<usize> = (0..len).rev().chain((0..len).step_by(2)).collect();
+    let taken = array.take(&slots, &mut Unmetered).unwrap();
+    let model = match model.shape.len() {
+        0 => Model { shape: vec![1], elements: model.elements.clone() },
+        _ => model.clone(),
+    };
+    let shape: Vec<usize> = [&[slots.len()], &model.shape[1..]].concat();
+    let expected = model.gather(shape, |index| [&[slots[index[0]]], &index[1..]].concat());
+    assert_eq!(taken, NdArray::new(expected.elements, &expected.shape).unwrap());
+    let joined = NdArray::concat(&[array, &taken, array], &mut Unmetered).unwrap();
+    let whole = NdArray::new(model.elements, &model.shape).unwrap();
+    let parts = [(&whole, 0), (&taken, len), (&whole, len + slots.len())];
+    assert_eq!(Layout::len(&joined), 2 * len + slots.len());
+    for (part, start) in parts {
+        assert_eq!(joined.slice(start..start + Layout::len(part)), *part);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 200 } else { 5000 }))]
 
@@ -202,6 +223,7 @@ proptest! {
         for one in steps {
             (array, model) = step(&array, &model, one);
             check(&array, &model);
+            check_rearranged(&array, &model);
         }
     }
 
@@ -340,6 +362,30 @@ fn what_does_not_fit_is_refused() {
     assert_eq!((empty.strides(), empty.elements()), (&[0, 0][..], 0));
     let one = NdArray::strided(values(), &[1, 6], &[isize::MAX, -1]).unwrap();
     assert!(one.iter().eq(&[6, 5, 4, 3, 2, 1]));
+}
+
+#[test]
+fn arrays_of_other_extents_are_not_joined() {
+    let array = |shape: &[usize]| NdArray::new(vec![0_u8; shape.iter().product()], shape).unwrap();
+    let refused =
+        |a: &[usize], b: &[usize]| match NdArray::concat(&[&array(a), &array(b)], &mut Unmetered)
+            .unwrap_err()
+        {
+            Error::Codec(error) => error.source.downcast_ref::<ArrayError>().unwrap().clone(),
+            other => panic!("{other}"),
+        };
+    let slots = |part: &str, expected, found| {
+        let part = part.to_owned();
+        ArrayError::Slots { part, expected, found }
+    };
+    assert_eq!(refused(&[1, 2, 3], &[1, 2, 4]), slots("axis 2", 3, 4));
+    assert_eq!(refused(&[4, 2], &[4]), slots("the shape", 2, 1));
+    let shape = ArrayError::Shape { elements: u64::MAX, found: 0 };
+    assert_eq!(refused(&[usize::MAX / 2, 0], &[1, 0]), shape);
+    let empty = array(&[usize::MAX / 2, 0]);
+    assert!(NdArray::concat(&[&empty; 3], &mut Unmetered).is_err());
+    let none = NdArray::<u8>::concat(&[], &mut Unmetered).unwrap();
+    assert_eq!(none.shape(), [0]);
 }
 
 /// What reading a bent frame says is wrong with the array.
