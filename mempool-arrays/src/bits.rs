@@ -103,18 +103,14 @@ impl Bits {
 
     /// The bits in words of 64, slot 0 in the least significant bit of the first; those behind the last slot are zero.
     pub fn words(&self) -> impl ExactSizeIterator<Item = u64> + '_ {
-        let words = self.len.div_ceil(64);
-        (0..words).map(move |word| {
-            let start = word * 8;
-            let mut bytes = [0; 9];
-            let end = self.bytes.len().min(start + 9);
-            let there = &self.bytes[start..end];
-            bytes[..there.len()].copy_from_slice(there);
-            let mut low = [0; 8];
-            low.copy_from_slice(&bytes[..8]);
-            let wide = u128::from(u64::from_le_bytes(low)) | u128::from(bytes[8]) << 64;
-            let bits = u64::try_from(wide >> self.first & u128::from(u64::MAX)).unwrap_or_default();
-            match self.len - word * 64 {
+        let (bytes, first, len) = (&*self.bytes, self.first, self.len);
+        (0..len.div_ceil(64)).map(move |word| {
+            let low = word_at(bytes, word * 8) >> first;
+            let bits = match bytes.get(word * 8 + 8) {
+                Some(&high) if first > 0 => low | u64::from(high) << (64 - first),
+                _ => low,
+            };
+            match len - word * 64 {
                 left if left < 64 => bits & !(u64::MAX << left),
                 _ => bits,
             }
@@ -165,6 +161,48 @@ impl Bits {
     }
 }
 
+/// The eight bytes at `at`, or as many as there are and zeros.
+fn word_at(bytes: &[u8], at: usize) -> u64 {
+    let there = bytes.get(at..).unwrap_or_default();
+    if let Some(word) = there.first_chunk() {
+        return u64::from_le_bytes(*word);
+    }
+    let mut word = [0; 8];
+    word[..there.len()].copy_from_slice(there);
+    u64::from_le_bytes(word)
+}
+
+/// Bits one by one, taken from a word at a time.
+pub(crate) struct Slots<W> {
+    words: W,
+    word: u64,
+    /// How many bits of the word are still to come.
+    ahead: u32,
+    left: usize,
+}
+
+impl<W: Iterator<Item = u64>> Iterator for Slots<W> {
+    type Item = bool;
+
+    fn next(&mut self) -> Option<bool> {
+        self.left = self.left.checked_sub(1)?;
+        if self.ahead == 0 {
+            self.word = self.words.next()?;
+            self.ahead = u64::BITS;
+        }
+        let bit = self.word & 1 == 1;
+        self.word >>= 1;
+        self.ahead -= 1;
+        Some(bit)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl<W: Iterator<Item = u64>> ExactSizeIterator for Slots<W> {}
+
 impl FromIterator<bool> for Bits {
     fn from_iter<I: IntoIterator<Item = bool>>(bits: I) -> Self {
         let mut builder = BitsBuilder::default();
@@ -204,6 +242,10 @@ impl Layout for Bits {
 
     fn get(&self, index: usize) -> Option<bool> {
         (index < self.len).then(|| self.is_set(index))
+    }
+
+    fn iter(&self) -> impl ExactSizeIterator<Item = bool> {
+        Slots { words: self.words(), word: 0, ahead: 0, left: self.len }
     }
 
     fn slice(&self, range: Range<usize>) -> Self {

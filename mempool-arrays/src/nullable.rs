@@ -19,9 +19,11 @@ use mempool_core::{Buffer, Result};
 
 use crate::bits::{Bits, BitsBuilder};
 use crate::description::{Kind, Node};
+use crate::element::Element;
 use crate::error::ArrayError;
 use crate::layout::{Buildable, Builder, Layout, Meter, Rearrange, debug, tag_over};
 use crate::part::{Assembly, Parts};
+use crate::values::Values;
 
 /// An array whose slots may be missing: `Option<T>` goes in and comes out.
 ///
@@ -95,6 +97,31 @@ impl<A: Layout> Nullable<A> {
     }
 }
 
+impl<T: Element> Nullable<Values<T>> {
+    /// The values, 64 at a time and the rest at the end, each run with a word of which bit `i` is set where value `i` is
+    /// there: for loops over millions of numbers that are to run with vectors.
+    ///
+    /// ```
+    /// use mempool_arrays::{Nullable, Values};
+    ///
+    /// let numbers: Nullable<Values<f64>> = [Some(1.5), None, Some(2.5)].into_iter().collect();
+    /// let mut sum = 0.0;
+    /// for (valid, values) in numbers.words() {
+    ///     for (at, value) in values.iter().enumerate() {
+    ///         sum += if valid >> at & 1 == 1 { *value } else { 0.0 };
+    ///     }
+    /// }
+    /// assert_eq!(sum, 4.0);
+    /// ```
+    pub fn words(&self) -> impl Iterator<Item = (u64, &[T])> {
+        let mut words = self.validity.as_ref().map(Bits::words);
+        self.values.chunks(64).map(move |values| {
+            let all = u64::MAX >> (64 - values.len());
+            (words.as_mut().map_or(all, |words| words.next().unwrap_or_default()), values)
+        })
+    }
+}
+
 impl<A: Layout> From<A> for Nullable<A> {
     /// All of whose slots have values.
     fn from(values: A) -> Self {
@@ -114,6 +141,12 @@ impl<A: Layout> Layout for Nullable<A> {
     fn get(&self, index: usize) -> Option<Option<A::Item<'_>>> {
         let value = self.values.get(index)?;
         Some(self.is_valid(index).then_some(value))
+    }
+
+    fn iter(&self) -> impl ExactSizeIterator<Item = Self::Item<'_>> {
+        let mut bits = self.validity.as_ref().map(Layout::iter);
+        let mut is_valid = move || bits.as_mut().is_none_or(|bits| bits.next() == Some(true));
+        self.values.iter().map(move |value| is_valid().then_some(value))
     }
 
     fn slice(&self, range: Range<usize>) -> Self {

@@ -8,7 +8,7 @@
 //! ```
 
 use std::fmt;
-use std::ops::Range;
+use std::ops::{BitOr, Range};
 
 use mempool_core::{Buffer, Result};
 
@@ -19,7 +19,9 @@ use crate::part::{Parts, write_items};
 use crate::values::Values;
 
 /// A number that offsets are made of: `i32` counts 2 GiB of bytes, `i64` more than there are.
-pub trait Offset: Element + Copy + Ord + fmt::Display + private::Sealed {
+pub trait Offset:
+    Element + Copy + Ord + BitOr<Output = Self> + fmt::Display + private::Sealed
+{
     /// Its bytes.
     const WIDTH: u8;
     /// The most that it counts.
@@ -124,12 +126,21 @@ impl<O: Offset> Offsets<O> {
         if last < first || last > most {
             return wrong(self.slots(), last, first);
         }
-        if !all || self.pairs().all(|(start, end)| start <= end) {
+        if !all || self.never_fall() {
             return Ok(());
         }
         let fallen = self.pairs().position(|(start, end)| start > end);
         let index = fallen.unwrap_or_default();
         wrong(index + 1, self.0[index + 1].wide(), self.0[index].wide())
+    }
+
+    /// Whether each is at least the one before it, the first of which is known not to be negative.
+    ///
+    /// No step of the loop depends on the one before, so that it runs with vectors: between two that are not negative the
+    /// difference cannot overflow, and is negative where they fall.
+    fn never_fall(&self) -> bool {
+        let signs = |signs: O, (start, end): (O, O)| signs | end | end.less(start);
+        self.pairs().fold(O::zeroed(), signs) >= O::zeroed()
     }
 
     pub(crate) fn slots(&self) -> usize {

@@ -114,6 +114,10 @@ impl<O: Offset> Binary<O> {
         Ok(Self { offsets, bytes })
     }
 
+    fn slots(&self) -> Slots<'_, O> {
+        Slots { offsets: self.offsets.values(), run: self.run() }
+    }
+
     /// The bytes from one offset to the next.
     fn bytes_between(&self, start: O, end: O) -> &[u8] {
         &self.bytes[start.index()..end.index()]
@@ -151,39 +155,88 @@ impl<O: Offset> Strings<O> {
 
     /// All slots in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> + DoubleEndedIterator {
-        self.binary.offsets.pairs().map(|(start, end)| self.between(start, end))
+        self.binary.slots().map(text)
     }
 
     /// The text from one offset to the next.
     fn between(&self, start: O, end: O) -> &str {
-        let bytes = self.binary.bytes_between(start, end);
-        // SAFETY: every slot is UTF-8: built of `&str`, or checked by `from_binary` or `assemble`, or written by this
-        // process in this session; and the bytes of a buffer do not change.
-        unsafe { std::str::from_utf8_unchecked(bytes) }
+        text(self.binary.bytes_between(start, end))
+    }
+}
+
+/// A slot of [`Strings`].
+fn text(slot: &[u8]) -> &str {
+    // SAFETY: every slot is UTF-8: built of `&str`, or checked by `from_binary` or `assemble`, or written by this
+    // process in this session; and the bytes of a buffer do not change. Nobody calls it with anything else.
+    unsafe { std::str::from_utf8_unchecked(slot) }
+}
+
+/// Slots in order, cut off what is left of the run: one comparison each finds them within the bytes.
+struct Slots<'a, O> {
+    /// Where the next slot starts, and where it and all after it end.
+    offsets: &'a [O],
+    run: &'a [u8],
+}
+
+impl<'a, O: Offset> Iterator for Slots<'a, O> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (&start, ends) = self.offsets.split_first()?;
+        let (slot, run) = self.run.split_at(ends.first()?.less(start).index());
+        (self.offsets, self.run) = (ends, run);
+        Some(slot)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let slots = self.offsets.len().saturating_sub(1);
+        (slots, Some(slots))
+    }
+}
+
+impl<O: Offset> ExactSizeIterator for Slots<'_, O> {}
+
+impl<O: Offset> DoubleEndedIterator for Slots<'_, O> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        let (&end, starts) = self.offsets.split_last()?;
+        let slot_bytes = end.less(*starts.last()?).index();
+        let (run, slot) = self.run.split_at(self.run.len() - slot_bytes);
+        (self.offsets, self.run) = (starts, run);
+        Some(slot)
     }
 }
 
 /// Checks that all slots together are UTF-8 and that none starts within a character.
 ///
-/// One pass over the whole run is much faster than one a slot; only where slots meet must be looked at again.
+/// A piece of ASCII needs one look at its high bits, and slots may meet anywhere in it. Another is checked as a whole, which
+/// is much faster than slot by slot, and then where slots meet, while it is in the processor's cache.
 fn check_utf8<O: Offset>(binary: &Binary<O>) -> Result<(), ArrayError> {
-    let run = binary.run();
-    let (first, offsets) = (binary.offsets.first(), binary.offsets.values());
-    let Err(error) = simdutf8::compat::from_utf8(run) else {
-        if run.is_ascii() {
-            return Ok(());
+    const PIECE: usize = 16 << 10;
+    // A byte of the form 10xxxxxx goes on with the character before it.
+    let goes_on = |byte: &u8| byte >> 6 == 0b10;
+    let (run, first) = (binary.run(), binary.offsets.first());
+    let mut start = 0;
+    while let Some(rest) = run.get(start..).filter(|rest| !rest.is_empty()) {
+        let cut = rest.iter().skip(PIECE).position(|byte| !goes_on(byte));
+        let piece = &rest[..cut.map_or(rest.len(), |more| PIECE + more)];
+        let end = start + piece.len();
+        if !piece.is_ascii() {
+            let offsets = binary.offsets.values();
+            // The first offset that lies at `at` or behind it.
+            let behind = |at: usize| offsets.partition_point(|end| end.less(first).index() < at);
+            if let Err(error) = simdutf8::compat::from_utf8(piece) {
+                let index = behind(start + error.valid_up_to() + 1).saturating_sub(1);
+                return Err(ArrayError::Utf8 { index: index as u64 });
+            }
+            let (from, to) = (behind(start), behind(end));
+            let splits = |end: &O| goes_on(&run[end.less(first).index()]);
+            if let Some(index) = offsets[from..to].iter().position(splits) {
+                return Err(ArrayError::Utf8 { index: (from + index) as u64 });
+            }
         }
-        // A byte of the form 10xxxxxx goes on with the character before it.
-        let splits =
-            |end: &O| run.get(end.less(first).index()).is_some_and(|byte| byte >> 6 == 0b10);
-        return match offsets.iter().position(splits) {
-            None => Ok(()),
-            Some(index) => Err(ArrayError::Utf8 { index: index as u64 }),
-        };
-    };
-    let behind = |end: &O| end.less(first).index() > error.valid_up_to();
-    let index = offsets.iter().position(behind).unwrap_or_default().saturating_sub(1);
-    Err(ArrayError::Utf8 { index: index as u64 })
+        start = end;
+    }
+    Ok(())
 }
 
 impl<O: Offset> Layout for Binary<O> {
@@ -197,6 +250,10 @@ impl<O: Offset> Layout for Binary<O> {
 
     fn get(&self, index: usize) -> Option<&[u8]> {
         self.offsets.get(index).map(|range| &self.bytes[range])
+    }
+
+    fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.slots()
     }
 
     fn slice(&self, range: Range<usize>) -> Self {
