@@ -1,4 +1,5 @@
-//! `cargo xtask bench core|spill|small|writing|filter|peers|duckdb`: prints the machine, then runs that bench program. Measures nothing itself.
+//! `cargo xtask bench core|spill|small|writing|filter|arrays|peers|duckdb`: prints the machine, then runs that bench
+//! program. Measures nothing itself.
 
 use std::path::PathBuf;
 
@@ -16,8 +17,9 @@ const BENCHES: &[(&str, &str, &str)] = &[
     ("writing", "mempool-spill", "writing"),
     ("filter", "mempool-spill", "filter"),
 ];
-/// What others offer for the job, in a package outside the workspace.
+/// What others offer for the job, in packages outside the workspace: for a store, and for arrays.
 pub(crate) const PEERS: &str = "bench-peers/Cargo.toml";
+pub(crate) const ARRAYS: &str = "bench-arrays/Cargo.toml";
 
 /// Runs one bench with the arguments behind its name passed through.
 ///
@@ -29,12 +31,13 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Verdict {
         .ok_or("which one? `core`, `spill`, `small`, `writing`, `filter`, `peers` or `duckdb`")?;
     match name.as_str() {
         "peers" => return peers(workspace, rest),
+        "arrays" => return arrays(workspace, rest),
         "duckdb" => return duckdb::run(workspace, rest),
         _ => {}
     }
     let &(_, package, bench) =
         BENCHES.iter().find(|(known, _, _)| known == name).ok_or_else(|| {
-            format!("there is no bench `{name}`; there are `core`, `spill`, `small`, `writing`, `filter`, `peers` and `duckdb`")
+            format!("there is no bench `{name}`; there are `core`, `spill`, `small`, `writing`, `filter`, `arrays`, `peers` and `duckdb`")
         })?;
     println!("{}\n", Machine::here(workspace, &workspace.target));
     let call = workspace.cargo(&["bench", "--locked", "--package", package, "--bench", bench]);
@@ -44,13 +47,20 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Verdict {
 fn peers(workspace: &Workspace, rest: &[String]) -> Verdict {
     let machine = Machine::here(workspace, &peers_directory(rest)).to_string();
     println!("{machine}\n");
-    let call = peers_cargo(workspace, "run").arguments(&["--release"]);
+    let call = peers_cargo(workspace, PEERS, "run").arguments(&["--release"]);
     Ok(passed_through(call.env("BENCH_MACHINE", &machine), rest).run_shown()?.success())
 }
 
-/// A call of cargo for the peers' package, in a target directory of its own.
-pub(crate) fn peers_cargo(workspace: &Workspace, command: &str) -> Invocation {
-    workspace.cargo(&[command, "--locked", "--manifest-path", PEERS]).target(workspace, "peers")
+fn arrays(workspace: &Workspace, rest: &[String]) -> Verdict {
+    let directory = rest.first().map_or_else(std::env::temp_dir, PathBuf::from);
+    println!("{}\n", Machine::here(workspace, &directory));
+    let call = peers_cargo(workspace, ARRAYS, "run").arguments(&["--release"]);
+    Ok(passed_through(call, rest).run_shown()?.success())
+}
+
+/// A call of cargo for a package of peers, in a target directory of its own.
+pub(crate) fn peers_cargo(workspace: &Workspace, manifest: &str, command: &str) -> Invocation {
+    workspace.cargo(&[command, "--locked", "--manifest-path", manifest]).target(workspace, "peers")
 }
 
 /// The directory among the arguments, which is the only one that stands by itself.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::Verdict;
-use crate::bench::{PEERS, peers_cargo};
+use crate::bench::{ARRAYS, PEERS, peers_cargo};
 use crate::crashpoints;
 use crate::invocation::Invocation;
 use crate::proof::Tier;
@@ -32,10 +32,14 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Verdict {
 
 fn steps(workspace: &Workspace) -> Vec<Step> {
     let fuzzer = workspace.output("cargo", &["+nightly", "fuzz", "--version"]).is_ok();
-    let registry =
-        workspace.output("cargo", &["fetch", "--locked", "--manifest-path", PEERS]).is_ok();
-    let lint =
-        peers_cargo(workspace, "clippy").arguments(&["--all-targets", "--", "-D", "warnings"]);
+    let fetch = |manifest| {
+        workspace.output("cargo", &["fetch", "--locked", "--manifest-path", manifest]).is_ok()
+    };
+    let registry = fetch(PEERS) && fetch(ARRAYS);
+    let lint = |manifest| {
+        let call = peers_cargo(workspace, manifest, "clippy");
+        call.arguments(&["--all-targets", "--", "-D", "warnings"])
+    };
     vec![
         Step::tests("model", test::model(workspace, "300000")).bar(1),
         Step::tests("arrays", test::arrays(workspace, "100000")).bar(2),
@@ -57,8 +61,11 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
             .bar(14)
             .needs(fuzzer, "cargo-fuzz with a nightly toolchain is not installed"),
         // That it still compiles and counts right; what it measures is for a quiet machine.
-        Step::check("peers", vec![lint, peers_cargo(workspace, "test")])
-            .needs(registry, "the peers' packages are not here and the registry is not reached"),
+        Step::check(
+            "peers",
+            vec![lint(PEERS), peers_cargo(workspace, PEERS, "test"), lint(ARRAYS)],
+        )
+        .needs(registry, "the peers' packages are not here and the registry is not reached"),
     ]
 }
 

@@ -73,7 +73,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "bench",
-        arguments: "core|spill|small|peers|duckdb [ARGUMENT...]",
+        arguments: "core|spill|small|arrays|peers|duckdb [ARGUMENT...]",
         about: "measure, with the machine printed above the figures",
         run: bench::run,
     },

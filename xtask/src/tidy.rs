@@ -39,6 +39,8 @@ const UNSAFE_FILES: &[&str] = &[
     "mempool-codec/tests/hostile.rs",
     "mempool-arrays/tests/hostile.rs",
     "mempool-arrays/tests/zero_copy.rs",
+    "bench-arrays/src/formats.rs",
+    "bench-arrays/src/plain.rs",
     "bench-peers/src/cold.rs",
     "bench-peers/src/stores/lmdb.rs",
     "bench-peers/src/stores/mapped.rs",
