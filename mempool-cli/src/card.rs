@@ -16,11 +16,13 @@ pub(crate) struct Card {
     /// What the data are; the benchmark's name may only be used for its own.
     pub(crate) data: &'static str,
     pub(crate) scale: f64,
+    /// How the pool kept the tables: `columns` or `rows`.
+    pub(crate) layout: &'static str,
     pub(crate) threads: usize,
     pub(crate) answers: AnswersPart,
     /// Rows of `lineitem`.
     pub(crate) rows: u64,
-    /// Values that they were set as: chunks of rows.
+    /// Values that they were set as: chunks of rows, or of their columns.
     pub(crate) values: u64,
     /// Bytes of these values as they live in the pool.
     pub(crate) set_bytes: u64,
@@ -288,9 +290,12 @@ impl SpillPart {
 impl fmt::Display for Card {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let threads = if self.threads == 1 { "thread" } else { "threads" };
-        let Self { data, scale, threads: count, .. } = self;
+        let Self { data, scale, layout, threads: count, .. } = self;
         let limit = Bytes(self.memory.limit_bytes);
-        writeln!(f, "mempool tpch: {data}, scale {scale}, {limit} of memory, {count} {threads}")?;
+        writeln!(
+            f,
+            "mempool tpch: {data}, scale {scale}, as {layout}, {limit} of memory, {count} {threads}"
+        )?;
         writeln!(f, "\nProved")?;
         let checks = self.checks();
         for Check { about, kept, .. } in checks.iter().filter(|check| check.broken.is_empty()) {
@@ -339,14 +344,14 @@ impl Card {
     }
 
     fn fmt_phases(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "\n{:<14} {:>9} {:>13} {:>14}", "Phase", "seconds", "M rows/s", "bytes/s")?;
+        writeln!(f, "\n{:<15} {:>9} {:>13} {:>14}", "Phase", "seconds", "M rows/s", "bytes/s")?;
         for phase in &self.phases {
             let bytes = match phase.bytes {
                 0 => String::new(),
                 _ => Bytes(phase.bytes_per_second).to_string(),
             };
             let (name, seconds, rows) = (phase.name, phase.seconds, phase.rows_per_second / 1e6);
-            let row = format!("  {name:<12} {seconds:>9.2} {rows:>13.2} {bytes:>14}");
+            let row = format!("  {name:<13} {seconds:>9.2} {rows:>13.2} {bytes:>14}");
             writeln!(f, "{}", row.trim_end())?;
         }
         Ok(())
@@ -376,6 +381,7 @@ mod tests {
         Card {
             data: "derived from TPC-H",
             scale: 0.1,
+            layout: "columns",
             threads: 2,
             answers: AnswersPart {
                 compared_with: "something",

@@ -7,8 +7,12 @@ use mempool_core::ErrorKind;
 use mempool_spill::{MachineError, SpillError};
 
 use crate::{
-    bench::SizeOutOfRange, disk::DiskTooSmall, filters::KeyError, saved::SavedError, stop::Stopped,
-    tpch::plan::LimitTooSmall,
+    bench::SizeOutOfRange,
+    disk::DiskTooSmall,
+    filters::KeyError,
+    saved::SavedError,
+    stop::Stopped,
+    tpch::{NoQuery, plan::LimitTooSmall},
 };
 
 /// Anything that ends the program before there is an answer.
@@ -17,6 +21,9 @@ pub(crate) enum CliError {
     /// The memory limit does not fit the other options.
     #[error(transparent)]
     Limit(#[from] LimitTooSmall),
+    /// No query that the layout answers.
+    #[error(transparent)]
+    Query(#[from] NoQuery),
     /// Values of a size that the memory limit does not fit.
     #[error(transparent)]
     Size(#[from] SizeOutOfRange),
@@ -87,7 +94,7 @@ impl CliError {
             Self::Saved(SavedError::Damaged { .. })
             | Self::Container(_)
             | Self::Retained(SpillError::Damaged { .. }) => 1,
-            Self::Limit(_) | Self::Size(_) => 2,
+            Self::Limit(_) | Self::Query(_) | Self::Size(_) => 2,
             Self::Stopped(stopped) => stopped.exit_code,
             _ => 3,
         }

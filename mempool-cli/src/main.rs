@@ -25,7 +25,7 @@ mod tpch;
 mod verify;
 mod workers;
 
-use std::{collections::BTreeSet, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
@@ -84,11 +84,14 @@ fn refuse(error: &clap::Error) -> ExitCode {
 
 fn tpch(args: &TpchArgs) -> Result<u8, CliError> {
     let memory_bytes = || Machine::this().memory().map(|memory| memory.bytes);
+    let memory_limit_bytes = args.memory_limit.resolve(memory_bytes)?;
+    prepare(memory_limit_bytes);
     let options = tpch::Options {
         scale: args.scale,
-        queries: BTreeSet::from_iter(args.query.iter().copied()).into_iter().collect(),
+        layout: args.layout,
+        queries: tpch::queries(args.layout, &args.query)?,
         sorts: args.sort,
-        memory_limit_bytes: args.memory_limit.resolve(memory_bytes)?,
+        memory_limit_bytes,
         mapped_limit_bytes: args.mapped_limit.resolve(memory_bytes)?,
         disks: args.disk.clone(),
         placement: args.placement.into(),
@@ -96,7 +99,6 @@ fn tpch(args: &TpchArgs) -> Result<u8, CliError> {
         key_file: args.key_file.clone(),
         threads: args.threads.count(),
     };
-    prepare(options.memory_limit_bytes);
     let stop = Stop::on_signals()?;
     let card = tpch::run(&options, Progress::detect(), stop)?;
     let text = if args.json { card.json()? } else { card.to_string() };

@@ -201,6 +201,7 @@ mod tests {
         let flags = [
             "--scale",
             "--query",
+            "--layout",
             "--sort",
             "--memory-limit",
             "--mapped-limit",

@@ -57,6 +57,8 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
         Step::tests("full disk", test::spill(workspace, "full")).bar(11),
         Step::tests("damage", test::damage(workspace, "5000000")).bar(12),
         Step::tests("lifecycle", test::spill(workspace, "lifecycle").env("RACES", "20000")).bar(23),
+        // The benchmark's own answers, with a tenth of the memory that the tables take.
+        Step::check("official answers", test::main_job(workspace, "1", "64MiB")),
         Step::check("fuzz", FUZZ_TARGETS.iter().map(|target| fuzz(workspace, target)).collect())
             .bar(14)
             .needs(fuzzer, "cargo-fuzz with a nightly toolchain is not installed"),

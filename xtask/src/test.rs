@@ -243,13 +243,19 @@ fn downstream(workspace: &Workspace) -> Vec<Step> {
 
 /// The main job, small: twenty times less data than the benchmark's unit, in less memory than it takes.
 fn program(workspace: &Workspace) -> Vec<Step> {
-    let job = ["tpch", "--scale", "0.05", "--memory-limit", "8MiB", "--json"];
-    let run =
-        ["run", "--locked", "--release", "--package", "mempool-cli", "--bin", "mempool", "--"];
     vec![
-        Step::check("main job", vec![workspace.cargo(&run).arguments(&job)]),
+        Step::check("main job", main_job(workspace, "0.05", "8MiB")),
         Step::inside("readme commands", tidy::readme_commands),
     ]
+}
+
+/// The main job in both layouts.
+pub(crate) fn main_job(workspace: &Workspace, scale: &str, limit: &str) -> Vec<Invocation> {
+    let run =
+        ["run", "--locked", "--release", "--package", "mempool-cli", "--bin", "mempool", "--"];
+    let job = ["tpch", "--scale", scale, "--memory-limit", limit, "--json", "--layout"];
+    let over = |layout| workspace.cargo(&run).arguments(&job).arguments(&[layout]);
+    ["columns", "rows"].map(over).to_vec()
 }
 
 /// What needs a tool that a newcomer does not have.

@@ -13,14 +13,16 @@ use super::{
     lineitem::Row,
     lines::merged,
     q1::PricingSummary,
+    q3::{self, ShippingPriority},
     q6::RevenueChange,
+    q13::{self, Distribution},
     q18::{self, LargeOrders},
     source::Source,
     table::Table,
 };
 use crate::{card::Phase, error::CliError};
 
-/// The answers of the queries that only count, which one pass over the rows gives.
+/// The answers of the queries that only count lines, which one pass over the rows gives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Answers {
     pub(crate) pricing: PricingSummary,
@@ -48,7 +50,9 @@ pub(crate) enum Expected {
     /// Computed from the generator's rows.
     Direct {
         counted: Answers,
-        /// If it was asked for.
+        /// If it was asked for, as the next two.
+        shipping: Option<ShippingPriority>,
+        distribution: Option<Distribution>,
         large: Option<LargeOrders>,
     },
 }
@@ -77,13 +81,23 @@ impl Expected {
             counted = answers;
             phases.push(phase);
         }
-        let mut large = None;
+        let (mut shipping, mut distribution, mut large) = (None, None, None);
+        if job.asks(Query::Shipping) {
+            let (answer, phase) = q3::direct(job, source)?;
+            shipping = Some(answer);
+            phases.push(phase);
+        }
+        if job.asks(Query::Distribution) {
+            let (answer, phase) = q13::direct(job, source)?;
+            distribution = Some(answer);
+            phases.push(phase);
+        }
         if job.asks(Query::LargeOrders) {
             let (answer, phase) = q18::direct(job, source)?;
             large = Some(answer);
             phases.push(phase);
         }
-        Ok(Self::Direct { counted, large })
+        Ok(Self::Direct { counted, shipping, distribution, large })
     }
 
     /// For the proof card: against what was compared.
@@ -110,14 +124,41 @@ impl Expected {
         }
     }
 
+    /// Where `found` differs for query 3; empty if it does not.
+    pub(crate) fn shipping_differences(&self, found: &ShippingPriority) -> Vec<String> {
+        match self {
+            Self::Official => found.rounded().differences(&Table::parse(answers_sf1::Q3_ANSWER)),
+            Self::Direct { shipping: Some(expected), .. } => {
+                found.exact().differences(&expected.exact())
+            }
+            Self::Direct { shipping: None, .. } => nothing_to_compare_with(),
+        }
+    }
+
+    /// Where `found` differs for query 13; empty if it does not.
+    pub(crate) fn distribution_differences(&self, found: &Distribution) -> Vec<String> {
+        match self {
+            Self::Official => found.table().differences(&Table::parse(answers_sf1::Q13_ANSWER)),
+            Self::Direct { distribution: Some(expected), .. } => {
+                found.table().differences(&expected.table())
+            }
+            Self::Direct { distribution: None, .. } => nothing_to_compare_with(),
+        }
+    }
+
     /// Where `found` differs for query 18; empty if it does not.
     pub(crate) fn large_differences(&self, found: &LargeOrders) -> Vec<String> {
         match self {
             Self::Official => found.official_differences(&Table::parse(answers_sf1::Q18_ANSWER)),
             Self::Direct { large: Some(expected), .. } => found.differences(expected),
-            Self::Direct { large: None, .. } => vec!["there is nothing to compare with".into()],
+            Self::Direct { large: None, .. } => nothing_to_compare_with(),
         }
     }
+}
+
+/// The difference of an answer that nobody computed.
+fn nothing_to_compare_with() -> Vec<String> {
+    vec!["there is nothing to compare with".into()]
 }
 
 /// Queries 1 and 6 over rows straight from the generator.
@@ -150,12 +191,21 @@ mod tests {
         assert_eq!(Expected::Official.pricing_differences(&found.pricing), ["0 rows, expected 4"]);
         let differences = Expected::Official.revenue_differences(&found.revenue);
         assert_eq!(differences, ["row 1, revenue: 0.00, expected 123141078.23"]);
+        let differences = Expected::Official.shipping_differences(&ShippingPriority::default());
+        assert_eq!(differences, ["0 rows, expected 10"]);
+        let differences = Expected::Official.distribution_differences(&Distribution::default());
+        assert_eq!(differences, ["0 rows, expected 42"]);
     }
 
     #[test]
     fn one_cent_is_a_difference() {
         let source: &'static Source = Box::leak(Box::new(Source::new(0.001)));
-        let expected = Expected::Direct { counted: answers(source.part(0, 1)), large: None };
+        let expected = Expected::Direct {
+            counted: answers(source.part(0, 1)),
+            shipping: None,
+            distribution: None,
+            large: None,
+        };
         let same = answers(source.part(0, 1));
         assert_eq!(expected.pricing_differences(&same.pricing), Vec::<String>::new());
         assert_eq!(expected.revenue_differences(&same.revenue), Vec::<String>::new());

@@ -1,4 +1,4 @@
-//! Sums by key: an open-addressing hash table inside the memory limit, which reserves its slots in the pool before it allocates them.
+//! Values by key: an open-addressing hash table inside the memory limit, which reserves its slots in the pool before it allocates them.
 
 use mempool_core::{Reservation, Result};
 
@@ -8,36 +8,34 @@ const SLOTS_MIN: usize = 256;
 /// The key of an empty slot; the benchmark's keys start at 1.
 const NO_KEY: i64 = i64::MIN;
 
-/// Bytes of one slot.
-pub(crate) const SLOT_BYTES: usize = size_of::<Slot>();
+/// Bytes of one slot for a sum.
+pub(crate) const SLOT_BYTES: usize = size_of::<Slot<i64>>();
 
-/// The sum for each key that was added.
-pub(crate) struct Groups {
+/// What is known of each key: a sum, if nothing else is said.
+pub(crate) struct Groups<V = i64> {
     // Before `room`: memory is freed before its reservation is paid back.
-    slots: Vec<Slot>,
+    slots: Vec<Slot<V>>,
     room: Reservation,
     used: usize,
 }
 
 #[derive(Clone, Copy)]
-struct Slot {
+struct Slot<V> {
     key: i64,
-    sum: i64,
+    value: V,
 }
 
-const EMPTY: Slot = Slot { key: NO_KEY, sum: 0 };
-
-impl Groups {
-    /// No sums yet; `room` is an empty reservation of the pool's.
+impl<V: Copy + Default> Groups<V> {
+    /// No keys yet; `room` is an empty reservation of the pool's.
     pub(crate) fn new(room: Reservation) -> Self {
         Self { slots: Vec::new(), room, used: 0 }
     }
 
-    /// Adds `amount` to the sum of `key`.
+    /// The value of `key`, which is there from now on.
     ///
     /// # Errors
-    /// The pool has no room for more groups; the sums are then as they were.
-    pub(crate) fn add(&mut self, key: i64, amount: i64) -> Result<()> {
+    /// The pool has no room for more groups; the values are then as they were.
+    pub(crate) fn entry(&mut self, key: i64) -> Result<&mut V> {
         debug_assert_ne!(key, NO_KEY);
         // At most half of the slots are taken, so that a search is short.
         if 2 * (self.used + 1) > self.slots.len() {
@@ -46,8 +44,16 @@ impl Groups {
         let slot = find(&mut self.slots, key);
         self.used += usize::from(slot.key == NO_KEY);
         slot.key = key;
-        slot.sum += amount;
-        Ok(())
+        Ok(&mut slot.value)
+    }
+
+    /// The value of `key`, if it is there.
+    pub(crate) fn get_mut(&mut self, key: i64) -> Option<&mut V> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        let slot = find(&mut self.slots, key);
+        (slot.key == key).then_some(&mut slot.value)
     }
 
     /// How many keys there are.
@@ -55,28 +61,40 @@ impl Groups {
         self.used
     }
 
-    /// All keys with their sums, in no order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (i64, i64)> {
+    /// All keys with their values, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (i64, V)> {
         let taken = self.slots.iter().filter(|slot| slot.key != NO_KEY);
-        taken.map(|slot| (slot.key, slot.sum))
+        taken.map(|slot| (slot.key, slot.value))
     }
 
     fn grow(&mut self) -> Result<()> {
         let len = (2 * self.slots.len()).max(SLOTS_MIN);
-        self.room.grow((len * SLOT_BYTES) as u64)?;
-        let mut slots = vec![EMPTY; len];
+        let bytes = |len: usize| (len * size_of::<Slot<V>>()) as u64;
+        self.room.grow(bytes(len))?;
+        let mut slots = vec![Slot { key: NO_KEY, value: V::default() }; len];
         for slot in self.slots.iter().filter(|slot| slot.key != NO_KEY) {
             *find(&mut slots, slot.key) = *slot;
         }
-        let old_bytes = (self.slots.len() * SLOT_BYTES) as u64;
+        let old_bytes = bytes(self.slots.len());
         self.slots = slots;
         self.room.shrink(old_bytes);
         Ok(())
     }
 }
 
+impl Groups<i64> {
+    /// Adds `amount` to the sum of `key`.
+    ///
+    /// # Errors
+    /// As [`entry`](Self::entry).
+    pub(crate) fn add(&mut self, key: i64, amount: i64) -> Result<()> {
+        *self.entry(key)? += amount;
+        Ok(())
+    }
+}
+
 /// The slot of `key`, or the empty one that it would take. There is one, as half of the slots are empty, and their number is a power of two.
-fn find(slots: &mut [Slot], key: i64) -> &mut Slot {
+fn find<V>(slots: &mut [Slot<V>], key: i64) -> &mut Slot<V> {
     let mask = slots.len() - 1;
     let mut index = low_bits(hash(key)) & mask;
     while slots[index].key != key && slots[index].key != NO_KEY {
@@ -117,6 +135,8 @@ mod tests {
             groups.add(key, amount).unwrap();
             *expected.entry(key).or_insert(0) += amount;
         }
+        assert_eq!(groups.get_mut(1).copied(), expected.get(&1).copied());
+        assert_eq!(groups.get_mut(9_999), None);
         assert_eq!(groups.len(), expected.len());
         assert_eq!(groups.iter().collect::<BTreeMap<_, _>>(), expected);
         assert_eq!(pool.stats().used_bytes, (groups.slots.len() * SLOT_BYTES) as u64);

@@ -1,8 +1,19 @@
-//! The record: one line of an order, all 16 columns. `LineItem` owns its strings and is what the pool keeps; `Row` borrows them and is what
-//! queries read, be it from the generator, from a `LineItem` or from its archive on disk.
+//! The record: one line of an order, all 16 columns. `LineItem` owns its strings and is what an archive of rows is made of, `LineColumns` has a chunk's lines as
+//! columns; `Row` borrows its strings and is what queries read, be it from the generator, from an archive or from columns.
 
-use rkyv::{Archive, Archived, Serialize, string::ArchivedString};
+use mempool_arrays::{Pooled, Strings, Values};
+use rkyv::{Archive, Serialize, string::ArchivedString};
 use tpchgen::generators;
+
+use super::{
+    columns::columns,
+    layout::{LineChunk, View},
+    partition::Amount,
+    q1::PricingSummary,
+    q6::RevenueChange,
+    rows::ArchivedRow,
+    sort::Key,
+};
 
 /// One row of `lineitem` that owns its strings. Money is in cents, discount and tax are in percent, dates are days since 1970-01-01.
 #[derive(Clone, Debug, PartialEq, Eq, Archive, Serialize)]
@@ -28,21 +39,106 @@ pub(crate) struct LineItem {
     pub(crate) comment: String,
 }
 
-impl LineItem {
-    /// The most heap bytes that one row takes in a `Vec<LineItem>`: its place there and its three strings at their longest
-    /// (`DELIVER IN PERSON`, `REG AIR`, and a comment of 43 characters).
-    pub(crate) const HEAP_BYTES_MAX: usize = size_of::<Self>() + 17 + 7 + 43;
+impl ArchivedRow for LineItem {
+    type Row<'a> = Row<'a>;
 
-    /// Bytes of an archived `Vec<LineItem>` beside its rows.
-    pub(crate) const ARCHIVED_VEC_BYTES: u64 = size_of::<Archived<Vec<Self>>>() as u64;
+    // Its place and its three strings at their longest (`DELIVER IN PERSON`, `REG AIR`, and a comment of 43 characters).
+    const HEAP_BYTES_MAX: usize = size_of::<Self>() + 17 + 7 + 43;
 
-    /// Bytes of the row in an archive: its fixed part, and each string that is too long to stand in it.
+    /// Its fixed part, and each string that is too long to stand in it.
     #[inline]
-    pub(crate) fn archived_bytes(&self) -> u64 {
+    fn archived_bytes(&self) -> u64 {
         let strings = [&self.ship_instruct, &self.ship_mode, &self.comment];
         let outside =
             strings.map(String::len).into_iter().filter(|len| *len > size_of::<ArchivedString>());
         (size_of::<ArchivedLineItem>() + outside.sum::<usize>()) as u64
+    }
+}
+
+impl LineChunk for Vec<LineItem> {
+    fn rows(view: &View<Self>) -> usize {
+        view.len()
+    }
+
+    #[inline]
+    fn row(view: &View<Self>, index: usize) -> Option<Row<'_>> {
+        view.get(index).map(Row::from)
+    }
+
+    fn key(view: &View<Self>, index: usize) -> Option<Key> {
+        let line = view.get(index)?;
+        Some(Key {
+            ship_date: line.ship_date.to_native(),
+            order_key: line.order_key.to_native(),
+            line_number: line.line_number.to_native(),
+        })
+    }
+
+    fn price(view: &View<Self>, summary: &mut PricingSummary) {
+        view.iter().for_each(|line| summary.add(&Row::from(line)));
+    }
+
+    fn discount(view: &View<Self>, change: &mut RevenueChange) {
+        view.iter().for_each(|line| change.add(&Row::from(line)));
+    }
+
+    fn quantities(view: &View<Self>) -> impl Iterator<Item = Amount> {
+        let rows = view.iter().map(Row::from);
+        rows.map(|row| Amount { key: row.order_key, amount: row.quantity })
+    }
+}
+
+columns! {
+    /// Lines as columns; units as in [`LineItem`]. Flags, statuses and the two kinds of words are pooled.
+    LineColumns, grown as LinesGrowing, of Row {
+        order_key: Values<i64>,
+        part_key: Values<i64>,
+        supplier_key: Values<i64>,
+        line_number: Values<i32>,
+        quantity: Values<i64>,
+        extended_price_cents: Values<i64>,
+        discount_percent: Values<i64>,
+        tax_percent: Values<i64>,
+        return_flag: Pooled<Values<u8>>,
+        line_status: Pooled<Values<u8>>,
+        ship_date: Values<i32>,
+        commit_date: Values<i32>,
+        receipt_date: Values<i32>,
+        ship_instruct: Pooled<Strings<i32>>,
+        ship_mode: Pooled<Strings<i32>>,
+        comment: Strings<i32>,
+    }
+}
+
+impl LineChunk for LineColumns {
+    fn rows(view: &Self) -> usize {
+        view.order_key.len()
+    }
+
+    #[inline]
+    fn row(view: &Self, index: usize) -> Option<Row<'_>> {
+        mempool_arrays::Layout::get(view, index)
+    }
+
+    fn key(view: &Self, index: usize) -> Option<Key> {
+        Some(Key {
+            ship_date: *view.ship_date.get(index)?,
+            order_key: *view.order_key.get(index)?,
+            line_number: *view.line_number.get(index)?,
+        })
+    }
+
+    fn price(view: &Self, summary: &mut PricingSummary) {
+        summary.add_columns(view);
+    }
+
+    fn discount(view: &Self, change: &mut RevenueChange) {
+        change.add_columns(view);
+    }
+
+    fn quantities(view: &Self) -> impl Iterator<Item = Amount> {
+        let pairs = view.order_key.iter().zip(&view.quantity);
+        pairs.map(|(&key, &amount)| Amount { key, amount })
     }
 }
 
@@ -149,7 +245,7 @@ impl<'a> From<&'a ArchivedLineItem> for Row<'a> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::tpch::source::Source;
+    use crate::tpch::{filling::Filling, job::tests::with_job, lines, source::Source};
 
     /// A row of which each column differs from the others.
     pub(crate) const ROW: Row<'_> = Row {
@@ -199,6 +295,39 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn columns_are_read_and_counted_as_rows_are() {
+        let source = Source::new(0.001);
+        with_job(|job| {
+            let mut filling = Filling::<LineColumns>::new(job, 1024);
+            let (mut prices, mut revenue) = (PricingSummary::default(), RevenueChange::default());
+            for row in source.part(0, 1) {
+                prices.add(&row);
+                revenue.add(&row);
+                filling.push(row).unwrap();
+            }
+            filling.end().unwrap();
+            let chunks = filling.chunks();
+            let mut rows = source.part(0, 1);
+            let (mut found_prices, mut found_revenue) =
+                (PricingSummary::default(), RevenueChange::default());
+            for chunk in &chunks {
+                job.columns.move_to_disk(&chunk.reference).unwrap();
+                let lines = job.columns.get(&chunk.reference).unwrap();
+                assert_eq!(LineColumns::rows(&lines) as u64, chunk.rows);
+                assert!(lines::rows::<LineColumns>(&lines).all(|row| rows.next() == Some(row)));
+                let quantities = LineColumns::quantities(&lines).map(|sum| sum.amount);
+                assert!(quantities.eq(lines::rows::<LineColumns>(&lines).map(|row| row.quantity)));
+                LineColumns::price(&lines, &mut found_prices);
+                LineColumns::discount(&lines, &mut found_revenue);
+            }
+            assert_eq!(rows.next(), None);
+            assert_eq!((&found_prices, &found_revenue), (&prices, &revenue));
+            assert_eq!(prices.exact().rows.len(), 4);
+            assert_ne!(revenue, RevenueChange::default());
+        });
+    }
+
+    #[test]
     fn a_row_comes_back_from_its_archive() {
         let line = LineItem::from(ROW);
         let bytes = rkyv::to_bytes::<rkyv::rancor::BoxedError>(&vec![line]).unwrap();
@@ -211,12 +340,12 @@ pub(crate) mod tests {
     fn the_size_of_an_archive_is_known_beforehand() {
         let source = Source::new(0.001);
         let lines: Vec<_> = source.part(0, 1).map(LineItem::from).collect();
-        let bytes =
-            lines.iter().map(LineItem::archived_bytes).sum::<u64>() + LineItem::ARCHIVED_VEC_BYTES;
+        let bytes = lines.iter().map(LineItem::archived_bytes).sum::<u64>();
         let archive = rkyv::to_bytes::<rkyv::rancor::BoxedError>(&lines).unwrap();
-        // Strings come first, then rows at their alignment.
-        let padding = archive.len() as u64 - bytes;
-        assert!(padding < align_of::<ArchivedLineItem>() as u64, "{padding}");
+        // Strings come first, then rows at their alignment, then the vector's own few bytes.
+        let beside =
+            archive.len() as u64 - bytes - size_of::<rkyv::Archived<Vec<LineItem>>>() as u64;
+        assert!(beside < align_of::<ArchivedLineItem>() as u64, "{beside}");
     }
 
     #[test]

@@ -1,47 +1,53 @@
 //! `lineitem` in the pool: how it gets there, how queries go through it, and whether it is still what was set.
 
 use super::{
+    filling::Filling,
     fingerprint::{Checksum, Fingerprint, row_hash},
     job::{Chunk, Job},
-    lineitem::{LineItem, Row},
+    layout::{LineChunk, View},
+    lineitem::Row,
     source::Source,
 };
 use crate::{card::Phase, error::CliError};
 
-/// The table as chunks, in the order of its parts.
-pub(crate) struct Lines {
-    pub(crate) chunks: Vec<Chunk<LineItem>>,
+/// The table as chunks.
+pub(crate) struct Lines<T> {
+    pub(crate) chunks: Vec<Chunk<T>>,
     /// Of each chunk's rows as they were generated.
     fingerprints: Vec<Fingerprint>,
     /// Of all rows as they were generated.
     pub(crate) checksum: Checksum,
 }
 
-impl Lines {
+impl<T: LineChunk> Lines<T> {
     /// Generates the table into the pool.
     pub(crate) fn generate(job: &Job<'_>, source: &Source) -> Result<(Self, Phase), CliError> {
         let running = job.start("generate", Source::rows_expected(job.options.scale));
         let made = job.on_parts(|queue| {
-            // A thread holds one chunk as rows at a time.
-            let _room = job.pool.reserve(job.plan.chunk_heap_bytes())?;
-            let mut made = Made::default();
+            let mut prints = Prints::default();
+            let mut filling = Filling::new(job, job.plan.chunk_rows);
+            let note = |prints: &mut Prints, full: Option<&Chunk<T>>| {
+                let Some(chunk) = full else { return };
+                running.add(chunk.rows, chunk.bytes);
+                prints.end_chunk();
+            };
             while let Some(part) = queue.take() {
-                let mut rows = source.part(part, job.plan.parts).peekable();
-                while rows.peek().is_some() {
-                    let rows = rows.by_ref().take(job.plan.chunk_rows);
-                    let mut lines = Vec::with_capacity(job.plan.chunk_rows);
-                    lines.extend(rows.inspect(|row| made.note(row)).map(LineItem::from));
-                    let chunk = set_chunk(job, lines)?;
-                    running.add(chunk.rows, chunk.bytes);
-                    made.end_chunk(chunk);
+                for row in source.part(part, job.plan.parts) {
+                    prints.add(&row);
+                    note(&mut prints, filling.push(row)?);
                 }
             }
-            Ok(made)
+            note(&mut prints, filling.end()?);
+            Ok((filling.chunks(), prints))
         })?;
-        let mut checksum = Checksum::default();
-        made.iter().for_each(|made| checksum.merge(made.checksum));
-        let (chunks, fingerprints) = made.into_iter().flat_map(|made| made.chunks).unzip();
-        Ok((Self { chunks, fingerprints, checksum }, running.finish()))
+        let mut lines =
+            Self { chunks: Vec::new(), fingerprints: Vec::new(), checksum: Checksum::default() };
+        for (chunks, prints) in made {
+            lines.chunks.extend(chunks);
+            lines.fingerprints.extend(prints.ended);
+            lines.checksum.merge(prints.checksum);
+        }
+        Ok((lines, running.finish()))
     }
 
     /// Answers a query from the pool: each thread counts for itself, and the counts are merged.
@@ -49,7 +55,7 @@ impl Lines {
         &self,
         job: &Job<'_>,
         name: &'static str,
-        add: impl Fn(&mut A, &Row<'_>) + Sync,
+        add: impl Fn(&View<T>, &mut A) + Sync,
         merge: impl Fn(&mut A, &A),
     ) -> Result<(A, Phase), CliError> {
         let (parts, phase) = job.scan(
@@ -57,7 +63,7 @@ impl Lines {
             &self.chunks,
             || Ok(A::default()),
             |answer, _, lines| {
-                lines.iter().for_each(|line| add(answer, &Row::from(line)));
+                add(lines, answer);
                 Ok(())
             },
         )?;
@@ -72,9 +78,9 @@ impl Lines {
             || Ok(0),
             |changed, index, lines| {
                 let mut fingerprint = Fingerprint::default();
-                lines.iter().for_each(|line| fingerprint.add(row_hash(&Row::from(line))));
+                rows::<T>(lines).for_each(|row| fingerprint.add(row_hash(&row)));
                 let expected = (self.fingerprints.get(index), self.chunks.get(index));
-                let found = (fingerprint, lines.len() as u64);
+                let found = (fingerprint, T::rows(lines) as u64);
                 let same =
                     matches!(expected, (Some(print), Some(chunk)) if (*print, chunk.rows) == found);
                 *changed += u64::from(!same);
@@ -95,34 +101,31 @@ impl Lines {
     }
 }
 
-/// What one thread has generated.
+/// All rows of a chunk.
+pub(crate) fn rows<T: LineChunk>(lines: &View<T>) -> impl Iterator<Item = Row<'_>> {
+    (0..T::rows(lines)).filter_map(|index| T::row(lines, index))
+}
+
+/// What one thread knows of the rows that it has generated.
 #[derive(Default)]
-struct Made {
-    chunks: Vec<(Chunk<LineItem>, Fingerprint)>,
+struct Prints {
+    ended: Vec<Fingerprint>,
     /// Of the rows of the chunk under way.
     fingerprint: Fingerprint,
     checksum: Checksum,
 }
 
-impl Made {
+impl Prints {
     /// Takes note of a row, before the pool has it.
-    fn note(&mut self, row: &Row<'_>) {
+    fn add(&mut self, row: &Row<'_>) {
         let hash = row_hash(row);
         self.fingerprint.add(hash);
         self.checksum.add(hash);
     }
 
-    fn end_chunk(&mut self, chunk: Chunk<LineItem>) {
-        self.chunks.push((chunk, std::mem::take(&mut self.fingerprint)));
+    fn end_chunk(&mut self) {
+        self.ended.push(std::mem::take(&mut self.fingerprint));
     }
-}
-
-/// Sets rows as one value; the caller has reserved what they take before they are archived.
-pub(crate) fn set_chunk(job: &Job<'_>, lines: Vec<LineItem>) -> Result<Chunk<LineItem>, CliError> {
-    let rows = lines.len() as u64;
-    let bytes = lines.iter().map(LineItem::archived_bytes).sum::<u64>();
-    let reference = job.pool.set(lines).map_err(|rejected| rejected.error)?;
-    Ok(Chunk { reference, rows, bytes: bytes + LineItem::ARCHIVED_VEC_BYTES })
 }
 
 /// All parts as one.

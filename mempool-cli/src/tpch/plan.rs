@@ -1,6 +1,6 @@
 //! How the table is cut: rows to a chunk, parts to generate independently. A small memory limit makes small chunks, so that the pool always has many values to choose from.
 
-use super::{groups::SLOT_BYTES, lineitem::LineItem, partition::Quantity, source::Source};
+use super::{groups::SLOT_BYTES, layout::Tables, source::Source};
 use crate::size::Bytes;
 
 /// Largest size of a chunk in the pool.
@@ -9,10 +9,7 @@ const CHUNK_BYTES_MAX: u64 = 8 << 20;
 /// Smallest size of a chunk in the pool: below it the program would measure its own bookkeeping.
 const CHUNK_BYTES_MIN: u64 = 16 << 10;
 
-/// Bytes of one row in an archive, on average: 96 fixed and two strings out of line.
-const ARCHIVED_ROW_BYTES: u64 = 140;
-
-/// A thread holds a chunk as rows and as an archive while it sets it, some three times the chunk. So that this takes no more than a fifth of the limit,
+/// A thread holds a chunk as rows and as an archive, or its columns while they grow, while it sets it: some three times the chunk. So that this takes no more than a fifth of the limit,
 /// the limit is divided by so many chunks for each thread.
 const CHUNKS_PER_THREAD: u64 = 16;
 
@@ -27,6 +24,8 @@ pub(crate) struct Plan {
     /// Parts that are generated independently.
     pub(crate) parts: usize,
     limit_bytes: u64,
+    /// Of one row in the pool, about.
+    row_bytes: u64,
     /// Of the whole table in the pool, about.
     table_bytes: u64,
 }
@@ -52,11 +51,15 @@ pub(crate) struct LimitTooSmall {
 }
 
 impl Plan {
-    /// A plan for the table of `scale` under `limit_bytes`.
+    /// A plan for the table of `scale` in the layout `L` under `limit_bytes`.
     ///
     /// # Errors
     /// The limit leaves no room for the buffers that `threads` threads need.
-    pub(crate) fn new(scale: f64, limit_bytes: u64, threads: usize) -> Result<Self, LimitTooSmall> {
+    pub(crate) fn new<L: Tables>(
+        scale: f64,
+        limit_bytes: u64,
+        threads: usize,
+    ) -> Result<Self, LimitTooSmall> {
         let source_bytes = Source::HEAP_BYTES as u64;
         // One thread alone still leaves half of the pool to values.
         let shares = CHUNKS_PER_THREAD * threads.max(2) as u64;
@@ -66,7 +69,7 @@ impl Plan {
             let what = format!("{threads} threads");
             return Err(LimitTooSmall { what, limit_bytes, needed_bytes, threads });
         }
-        let chunk_rows = chunk_bytes / ARCHIVED_ROW_BYTES;
+        let chunk_rows = L::chunk_rows(chunk_bytes);
         let chunks = Source::rows_expected(scale).div_ceil(chunk_rows);
         // Enough parts for all threads to end together, and no more orders left over for the last part than one chunk has.
         let parts = (chunks / CHUNKS_PER_PART).max(4 * threads as u64).min(chunks);
@@ -75,7 +78,8 @@ impl Plan {
             chunk_rows: usize::try_from(chunk_rows).unwrap_or(usize::MAX),
             parts: usize::try_from(parts).unwrap_or(usize::MAX).max(1),
             limit_bytes,
-            table_bytes: Source::rows_expected(scale) * ARCHIVED_ROW_BYTES,
+            row_bytes: L::LINE_BYTES,
+            table_bytes: Source::rows_expected(scale) * L::LINE_BYTES,
         })
     }
 
@@ -83,11 +87,6 @@ impl Plan {
     pub(crate) fn spilled_bytes_min(&self, sorts: bool) -> u64 {
         let tables = if sorts { 2 } else { 1 };
         (tables * self.table_bytes).saturating_sub(self.limit_bytes)
-    }
-
-    /// Heap bytes of the rows of one chunk before they are archived, at most.
-    pub(crate) fn chunk_heap_bytes(&self) -> u64 {
-        self.chunk_rows as u64 * LineItem::HEAP_BYTES_MAX as u64
     }
 }
 
@@ -119,7 +118,7 @@ impl SortPlan {
     pub(crate) fn new(plan: &Plan, threads: usize) -> Result<Self, LimitTooSmall> {
         let limit_bytes = plan.limit_bytes;
         let threads_u64 = threads.max(2) as u64;
-        let chunk_bytes = (plan.chunk_rows as u64 * ARCHIVED_ROW_BYTES).max(1);
+        let chunk_bytes = (plan.chunk_rows as u64 * plan.row_bytes).max(1);
         let run_chunks = (limit_bytes / (Self::RUN_SHARE * threads_u64) / chunk_bytes).max(1);
         // Each part ends with a chunk that is not full.
         let chunks = plan.table_bytes.div_ceil(chunk_bytes) + plan.parts as u64;
@@ -139,23 +138,18 @@ impl SortPlan {
             });
         }
         let number = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
-        let page_rows = (page_bytes.min(chunk_bytes) / ARCHIVED_ROW_BYTES).max(1);
+        let page_rows = (page_bytes.min(chunk_bytes) / plan.row_bytes).max(1);
         Ok(Self { run_chunks: number(run_chunks), page_rows: number(page_rows) })
-    }
-
-    /// Heap bytes of the rows of one page before they are archived, at most.
-    pub(crate) fn page_heap_bytes(&self) -> u64 {
-        self.page_rows as u64 * LineItem::HEAP_BYTES_MAX as u64
     }
 }
 
-/// How the lines are parted for query 18.
+/// How rows are parted for queries with many groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct GroupPlan {
     /// Partitions, of about as many orders each.
     pub(crate) partitions: usize,
-    /// Most rows of a partition's chunk: a power of two, as its builder grows by doubling.
-    pub(crate) chunk_rows: usize,
+    /// Most bytes of a partition's chunk.
+    chunk_bytes: u64,
 }
 
 impl GroupPlan {
@@ -168,8 +162,8 @@ impl GroupPlan {
     /// What all threads have not yet made chunks of takes a third of the limit at most.
     const BUILDER_SHARE: u64 = 3;
 
-    /// Largest chunk: half a MiB.
-    const CHUNK_ROWS_MAX: u64 = 32_768;
+    /// Largest chunk.
+    const CHUNK_BYTES_MAX: u64 = 512 << 10;
 
     /// Smallest chunk: the allocator gives smaller blocks back late or never.
     const BYTES_MIN: u64 = 32 << 10;
@@ -191,27 +185,40 @@ impl GroupPlan {
                 u128::from(Self::BYTES_MIN) * u128::from(groups_bytes) * u128::from(shares);
             // One more MiB makes up for what the divisions above cut off.
             let needed_bytes = u64::try_from(square.isqrt()).unwrap_or(u64::MAX) + (1 << 20);
-            let what = format!("query 18 at scale {scale} (leave it out with --query 1,6)");
+            let what =
+                format!("queries 3, 13 and 18 at scale {scale} (leave them out with --query 1,6)");
             return Err(LimitTooSmall { what, limit_bytes, needed_bytes, threads });
         }
-        let rows = (chunk_bytes / size_of::<Quantity>() as u64).min(Self::CHUNK_ROWS_MAX);
-        let rows = 1 << rows.ilog2();
-        // Both are small: a partition has at least some KiB of the limit, and a chunk has at most half a MiB.
-        let number = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
-        Ok(Self { partitions: number(partitions), chunk_rows: rows })
+        // It is small: a partition has at least some KiB of the limit.
+        let partitions = usize::try_from(partitions).unwrap_or(usize::MAX);
+        Ok(Self { partitions, chunk_bytes: chunk_bytes.min(Self::CHUNK_BYTES_MAX) })
+    }
+
+    /// Most rows of a partition's chunk of `R`: a power of two, as its builder grows by doubling.
+    pub(crate) fn chunk_rows<R>(&self) -> usize {
+        let rows = usize::try_from(self.chunk_bytes).unwrap_or(usize::MAX) / size_of::<R>();
+        1 << rows.max(1).ilog2()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tpch::{
+        layout::{Columns, Rows},
+        lineitem::LineItem,
+        partition::Amount,
+        rows::ArchivedRow,
+    };
 
     #[test]
     fn chunks_shrink_with_the_limit() {
-        let rows =
-            |limit_bytes, threads| Plan::new(1.0, limit_bytes, threads).unwrap().chunk_rows as u64;
-        assert_eq!(rows(1 << 40, 2), CHUNK_BYTES_MAX / ARCHIVED_ROW_BYTES);
-        assert_eq!(rows(1 << 40, 64), CHUNK_BYTES_MAX / ARCHIVED_ROW_BYTES);
+        let rows = |limit_bytes, threads| {
+            let plan = Plan::new::<Rows>(1.0, limit_bytes, threads).unwrap();
+            plan.chunk_rows as u64
+        };
+        assert_eq!(rows(1 << 40, 2), Rows::chunk_rows(CHUNK_BYTES_MAX));
+        assert_eq!(rows(1 << 40, 64), Rows::chunk_rows(CHUNK_BYTES_MAX));
         assert!(rows(64 << 20, 2) < rows(256 << 20, 2));
         assert!(rows(64 << 20, 8) < rows(64 << 20, 2));
         assert_eq!(rows(64 << 20, 1), rows(64 << 20, 2));
@@ -222,9 +229,9 @@ mod tests {
         for (limit_bytes, threads) in
             [(4 << 20, 2), (64 << 20, 2), (256 << 20, 2), (256 << 20, 16), (1 << 30, 100)]
         {
-            let plan = Plan::new(1.0, limit_bytes, threads).unwrap();
-            let buffers_bytes =
-                threads as u64 * plan.chunk_heap_bytes() + Source::HEAP_BYTES as u64;
+            let plan = Plan::new::<Rows>(1.0, limit_bytes, threads).unwrap();
+            let chunk_bytes = plan.chunk_rows as u64 * LineItem::HEAP_BYTES_MAX as u64;
+            let buffers_bytes = threads as u64 * chunk_bytes + Source::HEAP_BYTES as u64;
             assert!(
                 buffers_bytes < limit_bytes / 2,
                 "{buffers_bytes} of {limit_bytes} with {threads} threads"
@@ -234,17 +241,25 @@ mod tests {
 
     #[test]
     fn a_limit_that_is_too_small_says_what_will_do() {
-        let error = Plan::new(1.0, 1 << 20, 2).unwrap_err();
+        let error = Plan::new::<Rows>(1.0, 1 << 20, 2).unwrap_err();
         assert!(error.to_string().contains("at least --memory-limit 1537KiB"), "{error}");
-        assert!(Plan::new(1.0, error.needed_bytes, 2).is_ok());
-        assert!(Plan::new(1.0, error.needed_bytes - 1, 2).is_err());
+        assert!(Plan::new::<Rows>(1.0, error.needed_bytes, 2).is_ok());
+        assert!(Plan::new::<Rows>(1.0, error.needed_bytes - 1, 2).is_err());
+    }
+
+    #[test]
+    fn chunks_of_columns_are_powers_of_two() {
+        for limit_bytes in [4 << 20, 100 << 20, 1 << 40] {
+            let plan = Plan::new::<Columns>(1.0, limit_bytes, 2).unwrap();
+            assert!(plan.chunk_rows.is_power_of_two(), "{plan:?}");
+        }
     }
 
     #[test]
     fn there_are_never_more_parts_than_chunks() {
-        assert_eq!(Plan::new(0.001, 1 << 40, 8).unwrap().parts, 1);
-        assert_eq!(Plan::new(1.0, 256 << 20, 2).unwrap().parts, 8);
-        assert!(Plan::new(100.0, 64 << 20, 2).unwrap().parts > 1000);
+        assert_eq!(Plan::new::<Rows>(0.001, 1 << 40, 8).unwrap().parts, 1);
+        assert_eq!(Plan::new::<Rows>(1.0, 256 << 20, 2).unwrap().parts, 8);
+        assert!(Plan::new::<Rows>(100.0, 64 << 20, 2).unwrap().parts > 1000);
     }
 
     #[test]
@@ -254,14 +269,15 @@ mod tests {
         {
             let limit_bytes = limit_mib << 20;
             let plan = GroupPlan::new(scale, limit_bytes, threads).unwrap();
-            let builders = threads * plan.partitions * plan.chunk_rows * size_of::<Quantity>();
+            let rows = plan.chunk_rows::<Amount>();
+            let builders = threads * plan.partitions * rows * size_of::<Amount>();
             assert!(builders as u64 <= limit_bytes / 3, "{plan:?} at {scale}");
             let groups = Source::orders_expected(scale) / plan.partitions as u64;
             // The table of so many groups, and a tenth more: orders are not spread quite evenly.
             let slots = (2 * (groups + groups / 10)).next_power_of_two() * 3 / 2;
             let tables = threads as u64 * slots * SLOT_BYTES as u64;
             assert!(tables <= limit_bytes / 7, "{plan:?} at {scale}: {tables}");
-            assert!(plan.chunk_rows.is_power_of_two());
+            assert!(rows.is_power_of_two());
         }
     }
 
@@ -280,17 +296,17 @@ mod tests {
         for (scale, limit_mib, threads) in
             [(1.0, 64, 2), (1.0, 128, 2), (1.0, 256, 8), (0.01, 8, 1), (100.0, 1024, 2)]
         {
-            let plan = Plan::new(scale, limit_mib << 20, threads).unwrap();
+            let plan = Plan::new::<Rows>(scale, limit_mib << 20, threads).unwrap();
             let sort = SortPlan::new(&plan, threads).unwrap();
             let limit_bytes = usize::try_from(limit_mib << 20).unwrap();
-            let chunk_bytes = plan.chunk_rows * usize::try_from(ARCHIVED_ROW_BYTES).unwrap();
+            let chunk_bytes = plan.chunk_rows * usize::try_from(Rows::LINE_BYTES).unwrap();
             assert!(
                 threads * sort.run_chunks * chunk_bytes <= limit_bytes / 3,
                 "{sort:?} at {scale}"
             );
             let table_bytes = usize::try_from(plan.table_bytes).unwrap();
             let runs = table_bytes / chunk_bytes / sort.run_chunks;
-            let page_bytes = sort.page_rows * usize::try_from(ARCHIVED_ROW_BYTES).unwrap();
+            let page_bytes = sort.page_rows * usize::try_from(Rows::LINE_BYTES).unwrap();
             assert!(runs * page_bytes <= limit_bytes / 2, "{sort:?} at {scale}");
         }
     }
@@ -299,7 +315,7 @@ mod tests {
     fn a_limit_that_is_too_small_to_sort_says_what_will_do() {
         for (scale, threads) in [(1.0, 2), (10.0, 4), (1000.0, 1)] {
             let sort = |limit_bytes| {
-                SortPlan::new(&Plan::new(scale, limit_bytes, threads).unwrap(), threads)
+                SortPlan::new(&Plan::new::<Rows>(scale, limit_bytes, threads).unwrap(), threads)
             };
             let error = sort(8 << 20).unwrap_err();
             assert!(error.to_string().contains("too small for --sort"), "{error}");

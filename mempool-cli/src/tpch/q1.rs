@@ -1,7 +1,9 @@
 //! Query 1, the pricing summary: totals by return flag and line status over the rows shipped until 1998-09-02. Exact integers; partial results merge.
 
+use mempool_arrays::Codes;
+
 use super::{
-    lineitem::Row,
+    lineitem::{LineColumns, Row},
     table::{Decimal, Table, two_decimals},
 };
 
@@ -30,6 +32,17 @@ struct Group {
     rows: u64,
 }
 
+/// Totals of one group in one chunk.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    quantity: i64,
+    price_cents: i64,
+    discounted_e4: i64,
+    charge_e6: i64,
+    discount_percent: i64,
+    rows: u64,
+}
+
 impl PricingSummary {
     /// Counts one row.
     #[inline]
@@ -47,6 +60,41 @@ impl PricingSummary {
         group.charge_e6 += i128::from(charge_e6);
         group.discount_percent += i128::from(row.discount_percent);
         group.rows += 1;
+    }
+
+    /// Counts all rows of a chunk: sums by codes of 64 bits, and then by letters of 128.
+    pub(crate) fn add_columns(&mut self, lines: &LineColumns) {
+        let (flags, statuses) = (lines.return_flag.dictionary(), lines.line_status.dictionary());
+        let mut sums = vec![Sums::default(); flags.len() * statuses.len()];
+        let (flag_codes, status_codes) = (lines.return_flag.codes(), lines.line_status.codes());
+        let (Codes::U8(flag_codes), Codes::U8(status_codes)) = (flag_codes, status_codes) else {
+            // More than 256 letters; a byte cannot have so many.
+            return;
+        };
+        let keys = flag_codes.iter().zip(status_codes).zip(&lines.ship_date);
+        let amounts = lines.quantity.iter().zip(&lines.extended_price_cents);
+        let percents = lines.discount_percent.iter().zip(&lines.tax_percent);
+        for ((((flag, status), ship_date), (quantity, price)), (discount, tax)) in
+            keys.zip(amounts).zip(percents)
+        {
+            if *ship_date > LAST_SHIP_DATE {
+                continue;
+            }
+            let sums = &mut sums[usize::from(*flag) * statuses.len() + usize::from(*status)];
+            // As above; and a chunk has less than 2^17 rows, so that sums stay below 2^63, too.
+            let discounted_e4 = price * (100 - discount);
+            sums.quantity += quantity;
+            sums.price_cents += price;
+            sums.discounted_e4 += discounted_e4;
+            sums.charge_e6 += discounted_e4 * (100 + tax);
+            sums.discount_percent += discount;
+            sums.rows += 1;
+        }
+        let letters =
+            flags.iter().flat_map(|flag| statuses.iter().map(move |status| (flag, status)));
+        for ((flag, status), sums) in letters.zip(&sums).filter(|(_, sums)| sums.rows > 0) {
+            self.group(*flag, *status).add(sums);
+        }
     }
 
     /// Adds what another thread counted.
@@ -118,6 +166,16 @@ impl PricingSummary {
 }
 
 impl Group {
+    /// Adds what a chunk has of it.
+    fn add(&mut self, sums: &Sums) {
+        self.quantity += i128::from(sums.quantity);
+        self.price_cents += i128::from(sums.price_cents);
+        self.discounted_e4 += i128::from(sums.discounted_e4);
+        self.charge_e6 += i128::from(sums.charge_e6);
+        self.discount_percent += i128::from(sums.discount_percent);
+        self.rows += sums.rows;
+    }
+
     fn key(&self) -> [String; 2] {
         [self.return_flag, self.line_status].map(|letter| char::from(letter).to_string())
     }

@@ -1,7 +1,6 @@
 //! Query 18, the large orders: those of more than 300 units in all, with their customers. Exact integers.
 //!
 //! ```text
-//! tables      orders and customers go into the pool as chunks                          tables.rs
 //! partition   lines are parted by the hash of their order, into chunks                 pool.builder
 //! group       each partition's units are summed by order, 1.5 million groups at scale 1  pool.reserve
 //! join        orders, then customers, are searched for the few that are large
@@ -10,21 +9,19 @@
 
 use std::cmp::Reverse;
 
-use mempool_codec::Rkyv;
-use mempool_core::{Pool, Reservation};
-
 use super::{
     groups::Groups,
     job::Job,
+    layout::{CustomerChunk, LineChunk, OrderChunk, Tables},
     lineitem::Row,
     lines::Lines,
     order::Order,
-    partition::{Partition, Partitioner, Quantity},
+    partition::{Amount, Partition, Partitioner, each_chunk, runs},
     plan::GroupPlan,
     reserved::Reserved,
     source::Source,
     table::{Decimal, Table, date, two_decimals},
-    tables::Tables,
+    tables::Joined,
 };
 use crate::{card::Phase, error::CliError};
 
@@ -65,17 +62,16 @@ pub(crate) struct Found {
 ///
 /// # Errors
 /// The pool fails, or the job is stopped.
-pub(crate) fn answer(
+pub(crate) fn answer<L: Tables>(
     job: &Job<'_>,
-    source: &Source,
-    lines: &Lines,
+    lines: &Lines<L::Lines>,
+    tables: &Joined<L>,
     plan: GroupPlan,
 ) -> Result<Found, CliError> {
-    let (tables, loaded) = Tables::generate(job, source)?;
     let (partitions, partitioned) = partition(job, lines, plan)?;
     let (large, groups, grouped) = group(job, partitions)?;
-    let (answer, [orders, customers]) = join(job, &tables, &large)?;
-    let phases = vec![loaded, partitioned, grouped, orders, customers];
+    let (answer, [orders, customers]) = join(job, tables, &large)?;
+    let phases = vec![partitioned, grouped, orders, customers];
     Ok(Found { answer, groups, phases })
 }
 
@@ -86,62 +82,39 @@ pub(crate) fn answer(
 pub(crate) fn direct(job: &Job<'_>, source: &Source) -> Result<(LargeOrders, Phase), CliError> {
     let parts = job.plan.parts;
     let running = job.start("direct 18", Source::rows_expected(job.options.scale));
-    let mut sums = gather(job, |part, sums| {
+    let mut sums = job.gather(|part, sums| {
         let rows = sum_in_order(source.part(part, parts), sums)?;
         running.add(rows, 0);
         Ok(())
     })?;
-    sums.as_mut_slice().sort_unstable_by_key(|quantity| quantity.order_key);
-    let orders = gather(job, |part, orders| {
-        source.orders(part, parts).try_for_each(|order| keep_large(order, &sums, orders))
+    sums.as_mut_slice().sort_unstable_by_key(|sum| sum.key);
+    let orders = job.gather(|part, orders| {
+        source.orders(part, parts).try_for_each(|order| keep_large(order.into(), &sums, orders))
     })?;
     let large = by_customer(job, vec![orders])?;
-    let rows = gather(job, |part, rows| {
-        let mut customers = source.customers(part, parts);
-        customers.try_for_each(|one| name_large(one.key, &one.name, &large, rows))
+    let rows = job.gather(|part, rows| {
+        source.customers(part, parts, |one| name_large(one.key, one.name, &large, rows))
     })?;
     Ok((LargeOrders::sorted(rows), running.finish()))
-}
-
-/// What `add` finds in all parts of a table.
-fn gather<T: Send>(
-    job: &Job<'_>,
-    add: impl Fn(usize, &mut Reserved<T>) -> Result<(), CliError> + Sync,
-) -> Result<Reserved<T>, CliError> {
-    let found = job.on_parts(|queue| {
-        let mut found = Reserved::new(empty(&job.pool)?);
-        while let Some(part) = queue.take() {
-            add(part, &mut found)?;
-        }
-        Ok(found)
-    })?;
-    append_all(job, found)
-}
-
-/// All parts as one.
-fn append_all<T>(job: &Job<'_>, parts: Vec<Reserved<T>>) -> Result<Reserved<T>, CliError> {
-    let mut all = Reserved::new(empty(&job.pool)?);
-    parts.into_iter().try_for_each(|part| all.append(part))?;
-    Ok(all)
 }
 
 /// Sums lines that follow each other order by order, and keeps the large ones. Says how many lines there were.
 fn sum_in_order<'r>(
     rows: impl Iterator<Item = Row<'r>>,
-    large: &mut Reserved<Quantity>,
+    large: &mut Reserved<Amount>,
 ) -> Result<u64, CliError> {
     let mut count = 0;
-    let mut current = Quantity { order_key: 0, quantity: 0 };
-    let none = Quantity { order_key: 0, quantity: 0 };
-    let lines = rows.map(|row| Quantity { order_key: row.order_key, quantity: row.quantity });
+    let mut current = Amount { key: 0, amount: 0 };
+    let none = Amount { key: 0, amount: 0 };
+    let lines = rows.map(|row| Amount { key: row.order_key, amount: row.quantity });
     // The last order ends with a line of none.
     for line in lines.chain([none]) {
         count += u64::from(line != none);
-        if line.order_key == current.order_key {
-            current.quantity += line.quantity;
+        if line.key == current.key {
+            current.amount += line.amount;
             continue;
         }
-        if current.quantity > QUANTITY_ABOVE {
+        if current.amount > QUANTITY_ABOVE {
             large.push(current, 0)?;
         }
         current = line;
@@ -149,100 +122,84 @@ fn sum_in_order<'r>(
     Ok(count)
 }
 
-fn empty(pool: &Pool<Rkyv>) -> Result<Reservation, CliError> {
-    Ok(pool.reserve(0)?)
-}
-
 /// Parts the lines by order.
-fn partition(
+fn partition<T: LineChunk>(
     job: &Job<'_>,
-    lines: &Lines,
+    lines: &Lines<T>,
     plan: GroupPlan,
-) -> Result<(Vec<Partition>, Phase), CliError> {
+) -> Result<(Vec<Partition<Amount>>, Phase), CliError> {
     let start = || Ok(Partitioner::new(job, plan));
     let (parts, phase) = job.scan("partition", &lines.chunks, start, |partitioner, _, lines| {
-        lines.iter().map(Row::from).try_for_each(|row| {
-            partitioner.add(Quantity { order_key: row.order_key, quantity: row.quantity })
-        })
+        runs(T::quantities(lines)).try_for_each(|sum| partitioner.add(sum))
     })?;
-    let mut partitions: Vec<Partition> = (0..plan.partitions).map(|_| Vec::new()).collect();
-    for part in parts {
-        for (all, more) in partitions.iter_mut().zip(part.finish()?) {
-            all.extend(more);
-        }
-    }
-    Ok((partitions, phase))
+    Ok((Partitioner::finish(parts)?, phase))
 }
 
 /// Sums each partition, and keeps the large orders, by key. Also says how many orders there were.
 fn group(
     job: &Job<'_>,
-    partitions: Vec<Partition>,
-) -> Result<(Reserved<Quantity>, u64, Phase), CliError> {
+    partitions: Vec<Partition<Amount>>,
+) -> Result<(Reserved<Amount>, u64, Phase), CliError> {
     let rows = partitions.iter().flatten().map(|chunk| chunk.rows).sum();
     let running = job.start("group", rows);
     let parts = job.on_threads(partitions.len(), |queue| {
-        let mut large = Reserved::new(empty(&job.pool)?);
+        let mut large = job.reserved()?;
         let mut count = 0;
-        while let Some(index) = queue.take() {
-            let mut groups = Groups::new(empty(&job.pool)?);
-            for chunk in partitions.get(index).into_iter().flatten() {
-                let quantities = job.pool.get(&chunk.reference)?;
-                quantities.iter().try_for_each(|line| {
-                    groups.add(line.order_key.to_native(), line.quantity.to_native())
-                })?;
-                running.add(chunk.rows, chunk.bytes);
-            }
+        while let Some(partition) = queue.take().and_then(|index| partitions.get(index)) {
+            let mut groups = Groups::new(job.pool.reserve(0)?);
+            each_chunk(job, partition, |sums| {
+                let mut sums = sums.iter().map(Amount::from);
+                Ok(sums.try_for_each(|sum| groups.add(sum.key, sum.amount))?)
+            })?;
+            running.add(
+                partition.iter().map(|chunk| chunk.rows).sum(),
+                partition.iter().map(|chunk| chunk.bytes).sum(),
+            );
             count += groups.len() as u64;
-            for (order_key, quantity) in groups.iter().filter(|(_, sum)| *sum > QUANTITY_ABOVE) {
-                large.push(Quantity { order_key, quantity }, 0)?;
+            for (key, amount) in groups.iter().filter(|(_, sum)| *sum > QUANTITY_ABOVE) {
+                large.push(Amount { key, amount }, 0)?;
             }
         }
         Ok((large, count))
     })?;
     let count = parts.iter().map(|(_, count)| count).sum();
-    let mut all = append_all(job, parts.into_iter().map(|(large, _)| large).collect())?;
-    all.as_mut_slice().sort_unstable_by_key(|quantity| quantity.order_key);
+    let mut all = job.append(parts.into_iter().map(|(large, _)| large).collect())?;
+    all.as_mut_slice().sort_unstable_by_key(|sum| sum.key);
     Ok((all, count, running.finish()))
 }
 
 /// Finds the large orders and their customers.
-fn join(
+fn join<L: Tables>(
     job: &Job<'_>,
-    tables: &Tables,
-    sums: &[Quantity],
+    tables: &Joined<L>,
+    sums: &[Amount],
 ) -> Result<(LargeOrders, [Phase; 2]), CliError> {
-    let none = || Ok(Reserved::new(empty(&job.pool)?));
+    let none = || job.reserved();
     let (parts, orders) = job.scan("orders", &tables.orders, none, |found, _, orders| {
-        orders.iter().map(Order::from).try_for_each(|order| keep_large(order, sums, found))
+        L::Orders::orders(orders).try_for_each(|order| keep_large(order, sums, found))
     })?;
     let large = by_customer(job, parts)?;
-    let none = || Ok(Reserved::new(empty(&job.pool)?));
+    let none = || job.reserved();
     let (parts, customers) = job.scan("customers", &tables.customers, none, |rows, _, view| {
-        view.iter().try_for_each(|customer| {
-            name_large(customer.key.to_native(), &customer.name, &large, rows)
-        })
+        let mut names = L::Customers::names(view);
+        names.try_for_each(|(key, name)| name_large(key, name, &large, rows))
     })?;
-    let rows = append_all(job, parts)?;
+    let rows = job.append(parts)?;
     Ok((LargeOrders::sorted(rows), [orders, customers]))
 }
 
 /// Keeps the order if it is one of those with a large sum; `sums` are sorted by order.
-fn keep_large(
-    order: Order,
-    sums: &[Quantity],
-    found: &mut Reserved<Large>,
-) -> Result<(), CliError> {
-    let index = sums.binary_search_by_key(&order.key, |sum| sum.order_key);
+fn keep_large(order: Order, sums: &[Amount], found: &mut Reserved<Large>) -> Result<(), CliError> {
+    let index = sums.binary_search_by_key(&order.key, |sum| sum.key);
     if let Some(sum) = index.ok().and_then(|index| sums.get(index)) {
-        found.push(Large { order, quantity: sum.quantity }, 0)?;
+        found.push(Large { order, quantity: sum.amount }, 0)?;
     }
     Ok(())
 }
 
 /// All large orders, sorted by customer.
 fn by_customer(job: &Job<'_>, parts: Vec<Reserved<Large>>) -> Result<Reserved<Large>, CliError> {
-    let mut all = append_all(job, parts)?;
+    let mut all = job.append(parts)?;
     all.as_mut_slice().sort_unstable_by_key(|large| large.order.customer_key);
     Ok(all)
 }
@@ -318,7 +275,8 @@ impl LargeOrder {
 
 #[cfg(test)]
 mod tests {
-    use mempool_core::PoolOptions;
+    use mempool_codec::Rkyv;
+    use mempool_core::{Pool, PoolOptions};
 
     use super::*;
     use crate::tpch::lineitem::tests::ROW;
@@ -333,7 +291,7 @@ mod tests {
         let mut large = Reserved::new(pool.reserve(0).unwrap());
         let rows = [row(1, 300), row(2, 200), row(2, 101), row(3, 299), row(3, 1), row(7, 400)];
         assert_eq!(sum_in_order(rows.into_iter(), &mut large).unwrap(), 6);
-        let sum = |order_key, quantity| Quantity { order_key, quantity };
+        let sum = |key, amount| Amount { key, amount };
         // 300 is not more than 300.
         assert_eq!(*large, [sum(2, 301), sum(7, 400)]);
     }

@@ -3,7 +3,7 @@
 use std::ops::{Range, RangeInclusive};
 
 use super::{
-    lineitem::Row,
+    lineitem::{LineColumns, Row},
     table::{Decimal, Table, two_decimals},
 };
 
@@ -31,6 +31,20 @@ impl RevenueChange {
         if counts {
             self.revenue_e4 += i128::from(row.extended_price_cents * row.discount_percent);
         }
+    }
+
+    /// Counts all rows of a chunk.
+    pub(crate) fn add_columns(&mut self, lines: &LineColumns) {
+        let amounts = lines.quantity.iter().zip(&lines.extended_price_cents);
+        let rows = lines.ship_date.iter().zip(&lines.discount_percent).zip(amounts);
+        let counted = rows.filter(|((ship_date, discount), (quantity, _))| {
+            SHIP_DATES.contains(ship_date)
+                && DISCOUNTS_PERCENT.contains(discount)
+                && **quantity < QUANTITY_BELOW
+        });
+        // A chunk has less than 2^17 rows, and a line comes to less than 2^28.
+        let revenue_e4: i64 = counted.map(|((_, discount), (_, price))| price * discount).sum();
+        self.revenue_e4 += i128::from(revenue_e4);
     }
 
     /// Adds what another thread counted.

@@ -9,14 +9,15 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap, vec};
 
-use mempool_codec::Rkyv;
 use mempool_core::{DRef, PinnedOwned};
 
 use super::{
+    filling::Filling,
     fingerprint::{Checksum, row_hash},
     job::{Chunk, Job},
-    lineitem::{ArchivedLineItem, LineItem, Row},
-    lines::{Lines, set_chunk},
+    layout::{LineChunk, View},
+    lineitem::Row,
+    lines::{self, Lines},
     plan::SortPlan,
     reserved::Reserved,
 };
@@ -27,10 +28,10 @@ use crate::{
 
 /// What rows are ordered by. No two rows have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    ship_date: i32,
-    order_key: i64,
-    line_number: i32,
+pub(crate) struct Key {
+    pub(crate) ship_date: i32,
+    pub(crate) order_key: i64,
+    pub(crate) line_number: i32,
 }
 
 /// Where a row is among the chunks of a run.
@@ -42,25 +43,15 @@ struct Place {
 }
 
 /// Rows in order, as pages of which one is held at a time.
-type Run = Vec<DRef<Vec<LineItem>>>;
-
-impl From<&ArchivedLineItem> for Key {
-    fn from(line: &ArchivedLineItem) -> Self {
-        Self {
-            ship_date: line.ship_date.to_native(),
-            order_key: line.order_key.to_native(),
-            line_number: line.line_number.to_native(),
-        }
-    }
-}
+type Run<T> = Vec<DRef<T>>;
 
 /// Sorts the table, which is gone then, and looks whether that went well.
 ///
 /// # Errors
 /// The pool fails, or the job is stopped.
-pub(crate) fn sort(
+pub(crate) fn sort<T: LineChunk>(
     job: &Job<'_>,
-    lines: Lines,
+    lines: Lines<T>,
     plan: SortPlan,
 ) -> Result<(SortPart, [Phase; 3]), CliError> {
     let Lines { chunks, checksum, .. } = lines;
@@ -82,11 +73,11 @@ pub(crate) fn sort(
 }
 
 /// Makes sorted runs of some chunks each.
-fn make_runs(
+fn make_runs<T: LineChunk>(
     job: &Job<'_>,
-    chunks: &[Chunk<LineItem>],
+    chunks: &[Chunk<T>],
     plan: SortPlan,
-) -> Result<(Vec<Run>, Phase), CliError> {
+) -> Result<(Vec<Run<T>>, Phase), CliError> {
     let groups: Vec<_> = chunks.chunks(plan.run_chunks).collect();
     let running = job.start("sort runs", chunks.iter().map(|chunk| chunk.rows).sum());
     let made = job.on_threads(groups.len(), |queue| {
@@ -103,95 +94,99 @@ fn make_runs(
     Ok((made.into_iter().flatten().collect(), running.finish()))
 }
 
-fn make_run(job: &Job<'_>, chunks: &[Chunk<LineItem>], plan: SortPlan) -> Result<Run, CliError> {
-    let views = chunks.iter().map(|chunk| job.pool.get(&chunk.reference));
+fn make_run<T: LineChunk>(
+    job: &Job<'_>,
+    chunks: &[Chunk<T>],
+    plan: SortPlan,
+) -> Result<Run<T>, CliError> {
+    let views = chunks.iter().map(|chunk| T::pool(job).get(&chunk.reference));
     let views = views.collect::<Result<Vec<_>, _>>()?;
     let mut places = Reserved::new(job.pool.reserve(0)?);
-    places.grow(views.iter().map(|view| view.len()).sum())?;
+    places.grow(views.iter().map(|view| T::rows(view)).sum())?;
     for (chunk, view) in (0..).zip(&views) {
-        for (row, line) in (0..).zip(view.iter()) {
-            places.push(Place { key: Key::from(line), chunk, row }, 0)?;
+        let keys = (0..T::rows(view)).filter_map(|row| T::key(view, row));
+        for (row, key) in (0..).zip(keys) {
+            places.push(Place { key, chunk, row }, 0)?;
         }
     }
     places.as_mut_slice().sort_unstable();
-    // One page as rows at a time.
-    let _room = job.pool.reserve(plan.page_heap_bytes())?;
-    let line = |place: &Place| views.get(place.chunk as usize)?.get(place.row as usize);
-    let page = |places: &[Place]| {
-        let mut lines = Vec::with_capacity(places.len());
-        lines.extend(places.iter().filter_map(line).map(|line| LineItem::from(Row::from(line))));
-        job.pool.set(lines).map_err(|rejected| rejected.error.into())
-    };
-    places.chunks(plan.page_rows).map(page).collect()
+    let line = |place: &Place| T::row(views.get(place.chunk as usize)?, place.row as usize);
+    let mut pages = Filling::<T>::new(job, plan.page_rows);
+    for row in places.iter().filter_map(line) {
+        pages.push(row)?;
+    }
+    pages.end()?;
+    Ok(pages.chunks().into_iter().map(|page| page.reference).collect())
 }
 
 /// A run under way: the page that is held, and those behind it.
-struct Cursor {
-    page: PinnedOwned<Rkyv, Vec<LineItem>>,
+struct Cursor<T: LineChunk> {
+    page: PinnedOwned<T::Codec, T>,
     row: usize,
-    rest: vec::IntoIter<DRef<Vec<LineItem>>>,
+    rest: vec::IntoIter<DRef<T>>,
 }
 
-impl Cursor {
+impl<T: LineChunk> Cursor<T> {
     /// At the first row of a run; nothing if it has no page.
-    fn new(job: &Job<'_>, run: Run) -> Result<Option<Self>, CliError> {
+    fn new(job: &Job<'_>, run: Run<T>) -> Result<Option<Self>, CliError> {
         let mut rest = run.into_iter();
         let Some(page) = rest.next() else { return Ok(None) };
         // The guard keeps the page's last reference, so the page goes with it.
-        let page = job.pool.get_owned(&page)?;
+        let page = T::pool(job).get_owned(&page)?;
         Ok(Some(Self { page, row: 0, rest }))
     }
 
     /// The row that it stands at; pages are never empty.
-    fn line(&self) -> Option<&ArchivedLineItem> {
-        self.page.get(self.row)
+    fn line(&self) -> Option<Row<'_>> {
+        T::row(&self.page, self.row)
+    }
+
+    fn key(&self) -> Option<Key> {
+        T::key(&self.page, self.row)
     }
 
     /// Goes on to the next row, and says whether there is one.
     fn advance(&mut self, job: &Job<'_>) -> Result<bool, CliError> {
         self.row += 1;
-        if self.row < self.page.len() {
+        if self.row < T::rows(&self.page) {
             return Ok(true);
         }
         let Some(page) = self.rest.next() else { return Ok(false) };
-        self.page = job.pool.get_owned(&page)?;
+        self.page = T::pool(job).get_owned(&page)?;
         self.row = 0;
         Ok(true)
     }
 }
 
 /// Merges all runs into chunks.
-fn merge(
+fn merge<T: LineChunk>(
     job: &Job<'_>,
-    runs: Vec<Run>,
+    runs: Vec<Run<T>>,
     rows: u64,
-) -> Result<(Vec<Chunk<LineItem>>, Phase), CliError> {
+) -> Result<(Vec<Chunk<T>>, Phase), CliError> {
     let running = job.start("merge", rows);
-    let _room = job.pool.reserve(job.plan.chunk_heap_bytes())?;
     let cursors = runs.into_iter().filter_map(|run| Cursor::new(job, run).transpose());
     let mut cursors = cursors.collect::<Result<Vec<_>, _>>()?;
-    let key = |cursor: &Cursor| cursor.line().map(Key::from);
-    let first = cursors.iter().enumerate().filter_map(|(run, at)| Some(Reverse((key(at)?, run))));
+    let first = cursors.iter().enumerate();
+    let first = first.filter_map(|(run, at)| Some(Reverse((at.key()?, run))));
     let mut least: BinaryHeap<_> = first.collect();
-    let mut sorted = Vec::new();
-    while !least.is_empty() {
-        job.stop.check()?;
-        let mut lines = Vec::with_capacity(job.plan.chunk_rows);
-        while lines.len() < job.plan.chunk_rows {
-            let Some(mut top) = least.peek_mut() else { break };
-            let Reverse((_, run)) = *top;
-            let Some(cursor) = cursors.get_mut(run) else { break };
-            lines.extend(cursor.line().map(|line| LineItem::from(Row::from(line))));
-            match cursor.advance(job)?.then(|| key(cursor)).flatten() {
-                Some(next) => *top = Reverse((next, run)),
-                None => drop(std::collections::binary_heap::PeekMut::pop(top)),
-            }
+    let mut sorted = Filling::<T>::new(job, job.plan.chunk_rows);
+    while let Some(mut top) = least.peek_mut() {
+        let Reverse((_, run)) = *top;
+        let Some(cursor) = cursors.get_mut(run) else { break };
+        let full = cursor.line().map(|row| sorted.push(row)).transpose()?.flatten();
+        if let Some(chunk) = full {
+            job.stop.check()?;
+            running.add(chunk.rows, chunk.bytes);
         }
-        let chunk = set_chunk(job, lines)?;
-        running.add(chunk.rows, chunk.bytes);
-        sorted.push(chunk);
+        match cursor.advance(job)?.then(|| cursor.key()).flatten() {
+            Some(next) => *top = Reverse((next, run)),
+            None => drop(std::collections::binary_heap::PeekMut::pop(top)),
+        }
     }
-    Ok((sorted, running.finish()))
+    let last = sorted.end()?;
+    last.into_iter().for_each(|chunk| running.add(chunk.rows, chunk.bytes));
+    Ok((sorted.chunks(), running.finish()))
 }
 
 /// What one thread has seen of the sorted chunks.
@@ -206,13 +201,18 @@ struct Seen {
 type Ends = (usize, Key, Key);
 
 /// The checksum of all rows, and how many are not behind the one before them.
-fn look(job: &Job<'_>, sorted: &[Chunk<LineItem>]) -> Result<(Checksum, u64, Phase), CliError> {
+fn look<T: LineChunk>(
+    job: &Job<'_>,
+    sorted: &[Chunk<T>],
+) -> Result<(Checksum, u64, Phase), CliError> {
     let start = || Ok(Seen::default());
-    let (seen, phase) = job.scan("order", sorted, start, |seen, index, lines| {
-        lines.iter().for_each(|line| seen.checksum.add(row_hash(&Row::from(line))));
-        seen.out_of_order += out_of_order(lines.iter().map(Key::from));
-        if let [first, .., last] | [first @ last] = &lines[..] {
-            seen.ends.push((index, Key::from(first), Key::from(last)));
+    let (seen, phase) = job.scan("order", sorted, start, |seen, index, view: &View<T>| {
+        lines::rows::<T>(view).for_each(|row| seen.checksum.add(row_hash(&row)));
+        let rows = T::rows(view);
+        seen.out_of_order += out_of_order((0..rows).filter_map(|row| T::key(view, row)));
+        let ends = (T::key(view, 0), T::key(view, rows.saturating_sub(1)));
+        if let (Some(first), Some(last)) = ends {
+            seen.ends.push((index, first, last));
         }
         Ok(())
     })?;

@@ -1,91 +1,92 @@
-//! `orders` and `customer` in the pool: the tables that query 18 joins to the lines.
-
-use mempool_codec::Rkyv;
-use mempool_core::Codec;
-use rkyv::Archived;
+//! `orders` and `customer` in the pool: the tables that queries join to the lines.
 
 use super::{
-    customer::Customer,
+    Query,
+    answers::Expected,
+    filling::Filling,
     job::{Chunk, Job},
-    order::Order,
+    layout::{RowChunk, Tables},
+    order::OrderRow,
+    prose::{Comments, Prose},
     source::Source,
 };
 use crate::{card::Phase, error::CliError, progress::Running};
 
 /// Both tables as chunks.
-pub(crate) struct Tables {
-    pub(crate) orders: Vec<Chunk<Order>>,
-    pub(crate) customers: Vec<Chunk<Customer>>,
+pub(crate) struct Joined<L: Tables> {
+    pub(crate) orders: Vec<Chunk<L::Orders>>,
+    pub(crate) customers: Vec<Chunk<L::Customers>>,
 }
 
-impl Tables {
+impl<L: Tables> Joined<L> {
     /// Generates both into the pool.
     ///
     /// # Errors
     /// The pool fails, or the job is stopped.
-    pub(crate) fn generate(job: &Job<'_>, source: &Source) -> Result<(Self, Phase), CliError> {
+    pub(crate) fn generate(job: &Job<'_>, source: &Source) -> Result<(Self, Vec<Phase>), CliError> {
+        let (mut prose, mut phases) = (None, Vec::new());
+        // The benchmark's own answer is that for its own comments.
+        if job.asks(Query::Distribution) && Expected::has_official(job.options.scale) {
+            let (all, phase) = Prose::generate(job)?;
+            prose = Some(all);
+            phases.push(phase);
+        }
         // A customer for ten orders.
         let running = job.start("tables", Source::orders_expected(job.options.scale) * 11 / 10);
+        let parts = job.plan.parts;
         let made = job.on_parts(|queue| {
-            // A thread holds one chunk of either as rows at a time.
-            let row_bytes = size_of::<Order>().max(Customer::HEAP_BYTES_MAX) as u64;
-            let _room = job.pool.reserve(job.plan.chunk_rows as u64 * row_bytes)?;
-            let mut made = Vec::new();
+            let mut orders = Filling::<L::Orders>::new(job, job.plan.chunk_rows);
+            let mut customers = Filling::<L::Customers>::new(job, job.plan.chunk_rows);
             while let Some(part) = queue.take() {
-                let parts = job.plan.parts;
-                made.push(Self {
-                    orders: set_all(job, &running, source.orders(part, parts), order_bytes)?,
-                    customers: set_all(
-                        job,
-                        &running,
-                        source.customers(part, parts),
-                        customer_bytes,
-                    )?,
-                });
+                let mut add = |order: OrderRow<'_>| {
+                    note(&running, orders.push(order)?);
+                    Ok(())
+                };
+                match &prose {
+                    Some(prose) => with_comments(job, prose, source.orders(part, parts), add)?,
+                    None => source.orders(part, parts).try_for_each(&mut add)?,
+                }
+                source.customers(part, parts, |customer| {
+                    note(&running, customers.push(customer)?);
+                    Ok(())
+                })?;
             }
-            Ok(made)
+            note(&running, orders.end()?);
+            note(&running, customers.end()?);
+            Ok((orders.chunks(), customers.chunks()))
         })?;
-        let made = made.into_iter().flatten();
-        let (orders, customers): (Vec<_>, Vec<_>) =
-            made.map(|tables| (tables.orders, tables.customers)).unzip();
+        phases.push(running.finish());
+        let (orders, customers): (Vec<_>, Vec<_>) = made.into_iter().unzip();
         let orders = orders.into_iter().flatten().collect();
         let customers = customers.into_iter().flatten().collect();
-        Ok((Self { orders, customers }, running.finish()))
+        Ok((Self { orders, customers }, phases))
     }
 }
 
-/// Bytes of an order in an archive.
-fn order_bytes(_: &Order) -> usize {
-    size_of::<Archived<Order>>()
-}
-
-/// Bytes of a customer in an archive: names are too long to stand in its fixed part.
-fn customer_bytes(customer: &Customer) -> usize {
-    size_of::<Archived<Customer>>() + customer.name.len()
-}
-
-/// Sets all rows as chunks.
-fn set_all<R>(
+/// Shows each order to `add`, with its comment cut from `prose`: as many at a time as a chunk has rows.
+fn with_comments<'o>(
     job: &Job<'_>,
-    running: &Running,
-    rows: impl Iterator<Item = R>,
-    row_bytes: impl Fn(&R) -> usize,
-) -> Result<Vec<Chunk<R>>, CliError>
-where
-    R: Send + Sync + 'static,
-    Rkyv: Codec<Vec<R>>,
-{
-    let mut rows = rows.peekable();
-    let mut chunks = Vec::new();
-    while rows.peek().is_some() {
-        // The vector does not grow, so that it takes what was reserved for it and no more.
-        let mut chunk = Vec::with_capacity(job.plan.chunk_rows);
-        chunk.extend(rows.by_ref().take(job.plan.chunk_rows));
-        let count = chunk.len() as u64;
-        let bytes = chunk.iter().map(&row_bytes).sum::<usize>() as u64;
-        let reference = job.pool.set(chunk).map_err(|rejected| rejected.error)?;
-        running.add(count, bytes);
-        chunks.push(Chunk { reference, rows: count, bytes });
+    prose: &Prose,
+    mut orders: impl Iterator<Item = OrderRow<'o>>,
+    mut add: impl FnMut(OrderRow<'_>) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    let rows = job.plan.chunk_rows;
+    let _room = job.pool.reserve((rows * size_of::<OrderRow<'_>>()) as u64)?;
+    let mut batch = Vec::with_capacity(rows);
+    let mut comments = Comments::with_room(job, rows)?;
+    loop {
+        batch.clear();
+        batch.extend(orders.by_ref().take(rows));
+        if batch.is_empty() {
+            return Ok(());
+        }
+        comments.cut(job, prose, batch.iter().map(|order| order.key))?;
+        let rows = batch.iter().zip(comments.iter());
+        rows.map(|(order, comment)| OrderRow { comment, ..*order }).try_for_each(&mut add)?;
     }
-    Ok(chunks)
+}
+
+/// Takes note of a chunk that is full.
+fn note<T: RowChunk>(running: &Running, full: Option<&Chunk<T>>) {
+    full.into_iter().for_each(|chunk| running.add(chunk.rows, chunk.bytes));
 }
