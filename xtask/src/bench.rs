@@ -1,9 +1,10 @@
-//! `cargo xtask bench core|spill|small|writing|filter|arrays|peers|duckdb`: prints the machine, then runs that bench
+//! `cargo xtask bench core|spill|small|writing|filter|arrays|columns|peers|duckdb`: prints the machine, then runs that bench
 //! program. Measures nothing itself.
 
 use std::path::PathBuf;
 
 use crate::Verdict;
+use crate::columns;
 use crate::duckdb;
 use crate::invocation::Invocation;
 use crate::machine::Machine;
@@ -32,12 +33,13 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Verdict {
     match name.as_str() {
         "peers" => return peers(workspace, rest),
         "arrays" => return arrays(workspace, rest),
+        "columns" => return columns::run(workspace, rest),
         "duckdb" => return duckdb::run(workspace, rest),
         _ => {}
     }
     let &(_, package, bench) =
         BENCHES.iter().find(|(known, _, _)| known == name).ok_or_else(|| {
-            format!("there is no bench `{name}`; there are `core`, `spill`, `small`, `writing`, `filter`, `arrays`, `peers` and `duckdb`")
+            format!("there is no bench `{name}`; there are `core`, `spill`, `small`, `writing`, `filter`, `arrays`, `columns`, `peers` and `duckdb`")
         })?;
     println!("{}\n", Machine::here(workspace, &workspace.target));
     let call = workspace.cargo(&["bench", "--locked", "--package", package, "--bench", bench]);

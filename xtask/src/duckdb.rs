@@ -50,14 +50,14 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Verdict {
 }
 
 /// What was asked for.
-struct Asked {
-    parent: PathBuf,
-    scale: String,
-    limit_mib: String,
+pub(crate) struct Asked {
+    pub(crate) parent: PathBuf,
+    pub(crate) scale: String,
+    pub(crate) limit_mib: String,
 }
 
 impl Asked {
-    fn read(arguments: &[String]) -> Result<Self, String> {
+    pub(crate) fn read(arguments: &[String]) -> Result<Self, String> {
         let (scale, limit_mib) = (String::from("1"), String::from("128"));
         let mut asked = Self { parent: std::env::temp_dir(), scale, limit_mib };
         let mut words = arguments.iter();
@@ -112,7 +112,7 @@ fn compare(
     let (mut ours, mut theirs) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
     let mut failed = [None, None];
     for _ in 0..ROUNDS {
-        let card = card(workspace, asked, &place)?;
+        let card = card(workspace, asked, &place, &["--query", "18", "--sort"])?;
         for (at, (job, _, phases)) in JOBS.iter().enumerate() {
             ours[at].push(our_round(&card, phases)?);
             let line = [&script, "run", &place, *job, &asked.limit_mib, &threads];
@@ -146,12 +146,17 @@ fn compare(
 }
 
 /// One run of the main job, whose answers, order and memory it has judged itself.
-fn card(workspace: &Workspace, asked: &Asked, place: &str) -> Result<Json, String> {
+pub(crate) fn card(
+    workspace: &Workspace,
+    asked: &Asked,
+    place: &str,
+    more: &[&str],
+) -> Result<Json, String> {
     let program = workspace.target.join("release").join("mempool").display().to_string();
     let limit = format!("{}MiB", asked.limit_mib);
     let line =
-        ["tpch", "--scale", &asked.scale, "--query", "18", "--sort", "--json", "--disk", place];
-    let text = workspace.output(&program, &[&line[..], &["--memory-limit", &limit]].concat())?;
+        ["tpch", "--scale", &asked.scale, "--json", "--disk", place, "--memory-limit", &limit];
+    let text = workspace.output(&program, &[&line, more].concat())?;
     let card = Json::parse(&text)?;
     if card.get("passed") != &Json::Bool(true) {
         return Err(format!("the job did not pass:\n{text}"));
@@ -160,6 +165,12 @@ fn card(workspace: &Workspace, asked: &Asked, place: &str) -> Result<Json, Strin
 }
 
 fn our_round(card: &Json, phases: &[&str]) -> Result<Round, String> {
+    let peaks = card.get("memory").get("process_peaks");
+    Ok(Round { seconds: seconds(card, phases)?, peak_bytes: number(peaks, "unreclaimable_bytes")? })
+}
+
+/// What these phases took together.
+pub(crate) fn seconds(card: &Json, phases: &[&str]) -> Result<f64, String> {
     let named = |phase: &&Json| phase.get("name").text().is_some_and(|name| phases.contains(&name));
     let found: Vec<f64> = card
         .get("phases")
@@ -171,11 +182,10 @@ fn our_round(card: &Json, phases: &[&str]) -> Result<Round, String> {
     if found.len() != phases.len() {
         return Err(format!("the job has not all of the phases {}", phases.join(", ")));
     }
-    let peaks = card.get("memory").get("process_peaks");
-    Ok(Round { seconds: found.iter().sum(), peak_bytes: number(peaks, "unreclaimable_bytes")? })
+    Ok(found.iter().sum())
 }
 
-fn number(from: &Json, key: &str) -> Result<f64, String> {
+pub(crate) fn number(from: &Json, key: &str) -> Result<f64, String> {
     match from.get(key) {
         Json::Number(number) => Ok(*number),
         _ => Err(format!("there is no number {key}")),

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod columns;
 mod crashpoints;
 mod deep;
 mod duckdb;
@@ -73,7 +74,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "bench",
-        arguments: "core|spill|small|arrays|peers|duckdb [ARGUMENT...]",
+        arguments: "core|spill|small|arrays|columns|peers|duckdb [ARGUMENT...]",
         about: "measure, with the machine printed above the figures",
         run: bench::run,
     },
