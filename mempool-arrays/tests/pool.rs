@@ -112,3 +112,38 @@ fn a_vector_too_large_for_the_pool_goes_straight_to_disk() {
     assert_eq!(pool.stats().straight_to_disk, 1);
     assert_eq!(*pool.get(&reference).unwrap(), expected);
 }
+
+#[test]
+fn an_array_is_written_piece_by_piece_inside_the_budget() {
+    let pool = pool(40_000);
+    let other = pool.set((0..2000).collect::<Vec<u64>>()).unwrap();
+    let mut builder = pool.builder::<Nullable<Strings>>().unwrap();
+    let piece: Nullable<Strings> = (0..100).map(|n| (n % 5 > 0).then_some("a text")).collect();
+    for _ in 0..15 {
+        builder.push(&piece).unwrap();
+        assert!(used(&pool) <= 40_000);
+    }
+    let built = builder.finish().unwrap();
+    let view = pool.get(&built).unwrap();
+    assert_eq!((view.len(), view.nulls()), (1500, 300));
+    assert!((0..15).all(|at| view.slice(at * 100..at * 100 + 100) == piece));
+    drop(view);
+    drop((other, built));
+    pool.quiesce();
+    assert_eq!(used(&pool), 0);
+}
+
+#[test]
+fn a_piece_that_finds_no_room_leaves_the_array_as_it_was() {
+    let pool = pool(10_000);
+    let mut builder = pool.builder::<Vec<u32>>().unwrap();
+    builder.push(&[1, 2, 3]).unwrap();
+    let before = builder.bytes();
+    assert!(builder.push(&vec![0; 10_000]).is_err());
+    assert_eq!(builder.bytes(), before);
+    assert_eq!(pool.get(&builder.finish().unwrap()).unwrap()[..], [1, 2, 3]);
+    let mut builder = pool.builder::<Strings>().unwrap();
+    builder.push(&["kept"].into_iter().collect()).unwrap();
+    assert!(builder.push(&vec!["x".repeat(9_000); 2].into_iter().collect()).is_err());
+    assert_eq!(*pool.get(&builder.finish().unwrap()).unwrap(), ["kept"].into_iter().collect());
+}
