@@ -54,6 +54,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod blocks;
+mod file;
 mod incoming;
 mod logical;
 mod nested;
@@ -61,14 +63,18 @@ mod outgoing;
 mod plain;
 mod table;
 mod text;
+mod writer;
 
 pub use arrow_array;
 pub use arrow_buffer;
 pub use arrow_data;
+pub use arrow_ipc;
 pub use arrow_schema;
 
+pub use file::ArrowFile;
 pub use incoming::{Incoming, Memory};
 pub use outgoing::Outgoing;
+pub use writer::ArrowFileWriter;
 
 use arrow_array::{Array, ArrayRef};
 use arrow_data::ArrayData;
@@ -128,6 +134,6 @@ pub trait Arrow: Layout {
     /// # Errors
     /// As [`from_arrow`](Self::from_arrow).
     fn from_arrow_data(data: &ArrayData, memory: Memory) -> Result<Self, ArrayError> {
-        incoming::import(data, memory)
+        incoming::Part::of(data, memory)?.import()
     }
 }

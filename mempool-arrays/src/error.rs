@@ -1,6 +1,10 @@
 //! `ArrayError`: what is wrong with an array, or with bytes that claim to be one.
 
 use std::fmt;
+use std::io;
+#[cfg(feature = "arrow")]
+use std::path::Path;
+use std::path::PathBuf;
 
 use mempool_core::{CodecError, Error, ErrorKind};
 
@@ -168,6 +172,24 @@ pub enum ArrayError {
         /// Above this, they leave the values.
         most: u64,
     },
+    /// An Arrow file that is none, or that another part of it does not allow for.
+    #[error("the Arrow file: {what}")]
+    Arrow {
+        /// What is wrong.
+        what: String,
+    },
+    /// A file could not be read or written.
+    #[error("{step} {}: {error}", .path.display())]
+    File {
+        /// What was done.
+        step: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system answered.
+        kind: io::ErrorKind,
+        /// The same in its words.
+        error: String,
+    },
     /// There is no column of that name.
     #[error("there is no column {name:?}; the table has {columns}")]
     NoColumn {
@@ -200,6 +222,10 @@ impl ArrayError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::TooMany { .. } => ErrorKind::Limit,
+            Self::File { kind, .. } => match kind {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Limit,
+                _ => ErrorKind::Environment,
+            },
             Self::NoColumn { .. } | Self::Missing { .. } => ErrorKind::Misuse,
             _ => ErrorKind::Damage,
         }
@@ -208,6 +234,11 @@ impl ArrayError {
     /// The error of a codec about a value of type `T`.
     pub(crate) fn of<T: ?Sized>(self) -> Error {
         CodecError::new::<T>(self.kind(), NAME, self).into()
+    }
+
+    #[cfg(feature = "arrow")]
+    pub(crate) fn file(path: &Path, step: &'static str, error: &io::Error) -> Self {
+        Self::File { step, path: path.to_owned(), kind: error.kind(), error: error.to_string() }
     }
 
     pub(crate) fn description(what: impl Into<String>) -> Self {

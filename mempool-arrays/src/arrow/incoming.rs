@@ -1,4 +1,4 @@
-//! `Incoming`: an array of Arrow's on its way in, and the allocations that its buffers lie in.
+//! `Incoming`: an array of Arrow's on its way in, whoever has described it; and the allocations its buffers lie in.
 
 #![expect(unsafe_code, reason = "an allocation is adopted whole, whichever part of it Arrow shows")]
 
@@ -15,6 +15,7 @@ use crate::arrow::Arrow;
 use crate::bits::Bits;
 use crate::description::{DEPTH_MAX, Kind};
 use crate::error::{ArrayError, Shown};
+use crate::layout::Layout as _;
 use crate::offsets::Offset;
 use crate::values::Values;
 
@@ -29,37 +30,83 @@ pub enum Memory {
     Elsewhere,
 }
 
+/// An array as Arrow describes it, in buffers of ours. Nothing is checked yet but that validity has a bit a slot.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    pub(super) data_type: DataType,
+    /// The first slot in the buffers.
+    pub(super) first: usize,
+    pub(super) len: usize,
+    /// A bit a slot; `None` when none is missing.
+    pub(super) validity: Option<Bits>,
+    /// Those behind the validity.
+    pub(super) buffers: Vec<Buffer>,
+    pub(super) children: Vec<Part>,
+}
+
+impl Part {
+    /// One without buffers and children.
+    pub(super) fn bare(data_type: &DataType, len: usize, validity: Option<Bits>) -> Self {
+        let (buffers, children) = (Vec::new(), Vec::new());
+        Self { data_type: data_type.clone(), first: 0, len, validity, buffers, children }
+    }
+
+    /// What Arrow describes.
+    pub(super) fn of(data: &ArrayData, memory: Memory) -> Result<Self, ArrayError> {
+        let mut last = HashMap::new();
+        collect(data, 0, &mut last)?;
+        let adopted = last.into_iter().map(|(start, buffer)| (start, adopt(buffer, memory)));
+        Self::within(data, &Allocations(adopted.collect()))
+    }
+
+    fn within(data: &ArrayData, allocations: &Allocations) -> Result<Self, ArrayError> {
+        let validity = data.nulls().map(|nulls| {
+            let bytes = allocations.find(nulls.buffer());
+            Bits::from_buffer(bytes, nulls.offset(), nulls.len())
+        });
+        let children = data.child_data().iter().map(|child| Self::within(child, allocations));
+        Ok(Self {
+            data_type: data.data_type().clone(),
+            first: data.offset(),
+            len: data.len(),
+            validity: checked_validity(validity.transpose()?, data.len())?,
+            buffers: data.buffers().iter().map(|buffer| allocations.find(buffer)).collect(),
+            children: children.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The array.
+    pub(super) fn import<A: Arrow>(&self) -> Result<A, ArrayError> {
+        A::import(Incoming { part: self, nulls_taken: false, nullable: false })
+    }
+
+    /// The array, of which all slots are below missing ones.
+    pub(super) fn import_hidden<A: Arrow>(&self) -> Result<A, ArrayError> {
+        A::import(Incoming { part: self, nulls_taken: true, nullable: false })
+    }
+}
+
+/// Validity that has a bit a slot.
+fn checked_validity(bits: Option<Bits>, slots: usize) -> Result<Option<Bits>, ArrayError> {
+    match bits.as_ref().map(Bits::len) {
+        Some(found) if found != slots => Err(other_slots("validity", slots, found)),
+        _ => Ok(bits),
+    }
+}
+
+fn other_slots(part: &str, expected: usize, found: usize) -> ArrayError {
+    let (expected, found) = (expected as u64, found as u64);
+    ArrayError::Slots { part: part.to_owned(), expected, found }
+}
+
 /// An array of Arrow's on its way in.
 #[derive(Debug)]
 pub struct Incoming<'a> {
-    data: &'a ArrayData,
-    allocations: &'a Allocations,
+    part: &'a Part,
     /// Whether who asks for this has taken the missing slots.
     nulls_taken: bool,
     /// Whether what is around it says that slots may be missing.
     nullable: bool,
-}
-
-pub(super) fn import<A: Arrow>(data: &ArrayData, memory: Memory) -> Result<A, ArrayError> {
-    import_as(data, memory, false)
-}
-
-/// The same of slots that all are below missing ones.
-pub(super) fn hidden<A: Arrow>(data: &ArrayData) -> Result<A, ArrayError> {
-    import_as(data, Memory::Heap, true)
-}
-
-fn import_as<A: Arrow>(
-    data: &ArrayData,
-    memory: Memory,
-    nulls_taken: bool,
-) -> Result<A, ArrayError> {
-    let mut last = HashMap::new();
-    collect(data, 0, &mut last)?;
-    let adopted = last.into_iter().map(|(start, buffer)| (start, adopt(buffer, memory)));
-    let allocations = Allocations(adopted.collect());
-    let allocations = &allocations;
-    A::import(Incoming { data, allocations, nulls_taken, nullable: false })
 }
 
 impl<'a> Incoming<'a> {
@@ -67,13 +114,13 @@ impl<'a> Incoming<'a> {
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "nobody asks for that")]
     pub fn len(&self) -> usize {
-        self.data.len()
+        self.part.len
     }
 
     /// Its type.
     #[must_use]
     pub fn data_type(&self) -> &'a DataType {
-        self.data.data_type()
+        &self.part.data_type
     }
 
     /// It has another type than `expected`.
@@ -82,48 +129,46 @@ impl<'a> Incoming<'a> {
         ArrayError::Kind { expected: expected.into(), found }
     }
 
+    /// How many slots are missing.
+    fn nulls(&self) -> usize {
+        self.part.validity.as_ref().map_or(0, |bits| bits.len() - bits.count_ones())
+    }
+
     /// Checks that no slot is missing, unless somebody has taken those that are.
     pub(super) fn all_there(&self, layout: Kind) -> Result<(), ArrayError> {
-        match self.data.nulls().map_or(0, |nulls| nulls.null_count()) {
-            nulls if nulls > 0 && !self.nulls_taken => {
-                Err(ArrayError::Missing { layout: layout.into(), nulls: nulls as u64 })
-            }
-            _ => Ok(()),
+        if self.nulls_taken {
+            return Ok(());
+        }
+        match self.nulls() {
+            0 => Ok(()),
+            nulls => Err(ArrayError::Missing { layout: layout.into(), nulls: nulls as u64 }),
         }
     }
 
     /// Which slots are there, and the rest of the array; `None` when all are.
-    pub(super) fn take_nulls(self) -> Result<(Option<Bits>, Self), ArrayError> {
-        let rest = Self { nulls_taken: true, ..self };
-        if self.nulls_taken {
-            return Ok((None, rest));
-        }
-        let validity = match (self.data.nulls(), self.data_type()) {
-            (_, DataType::Null) => Some(Bits::repeated(false, self.len())),
-            (None, _) => None,
-            (Some(nulls), _) => {
-                let bytes = self.allocations.find(nulls.buffer());
-                Some(Bits::from_buffer(bytes, nulls.offset(), nulls.len())?)
-            }
+    pub(super) fn take_nulls(self) -> (Option<Bits>, Self) {
+        let validity = match self.data_type() {
+            _ if self.nulls_taken => None,
+            DataType::Null => Some(Bits::repeated(false, self.len())),
+            _ => self.part.validity.clone(),
         };
-        Ok((validity, rest))
+        (validity, Self { nulls_taken: true, ..self })
     }
 
     /// Whether slots may be missing that nobody has taken yet.
     pub(super) fn may_miss(&self) -> bool {
-        let some = || self.data.nulls().is_some_and(|nulls| nulls.null_count() > 0);
-        !self.nulls_taken && (self.nullable || *self.data_type() == DataType::Null || some())
+        let may = || self.nullable || *self.data_type() == DataType::Null || self.nulls() > 0;
+        !self.nulls_taken && may()
     }
 
     /// Whether a slot is missing that somebody has taken.
     pub(super) fn is_hidden(&self, slot: usize) -> bool {
-        self.nulls_taken && self.data.nulls().is_some_and(|nulls| nulls.is_null(slot))
+        self.nulls_taken && self.part.validity.as_ref().is_some_and(|bits| !bits.is_set(slot))
     }
 
     /// Reads child `index`, all of it.
     pub(super) fn child<A: Arrow>(&self, index: usize, nullable: bool) -> Result<A, ArrayError> {
-        let data = self.child_data(index)?;
-        A::import(Incoming { data, nulls_taken: false, nullable, ..*self })
+        A::import(Incoming { part: self.child_part(index)?, nulls_taken: false, nullable })
     }
 
     /// Reads the slots of child `index` that are this one's: a struct's slots are those of its children.
@@ -132,19 +177,42 @@ impl<'a> Incoming<'a> {
         index: usize,
         nullable: bool,
     ) -> Result<A, ArrayError> {
-        let child = self.child_data(index)?;
-        if self.first() == 0 && child.len() == self.len() {
+        let (child, start) = (self.child_part(index)?, self.part.first);
+        if start == 0 && child.len == self.len() {
             return self.child(index, nullable);
         }
-        let data = &child.slice(self.first(), self.len());
-        A::import(Incoming { data, nulls_taken: false, nullable, ..*self })
+        let end = start.checked_add(self.len()).filter(|&end| end <= child.len);
+        let first = child.first.checked_add(start);
+        let (Some(end), Some(first)) = (end, first) else {
+            return Err(other_slots("a column", start.saturating_add(self.len()), child.len));
+        };
+        let validity = child.validity.as_ref().map(|bits| bits.slice(start..end));
+        let part = &Part { first, len: self.len(), validity, ..child.clone() };
+        A::import(Incoming { part, nulls_taken: false, nullable })
     }
 
-    fn child_data(&self, index: usize) -> Result<&'a ArrayData, ArrayError> {
-        self.data.child_data().get(index).ok_or_else(|| {
-            let data_type = self.data_type();
-            ArrayError::description(format!("an Arrow array of {data_type} without child {index}"))
-        })
+    fn child_part(&self, index: usize) -> Result<&'a Part, ArrayError> {
+        self.part.children.get(index).ok_or_else(|| self.without("child", index))
+    }
+
+    fn without(&self, what: &str, index: usize) -> ArrayError {
+        let data_type = self.data_type();
+        ArrayError::description(format!("an Arrow array of {data_type} without {what} {index}"))
+    }
+
+    /// Buffer `index`, whole; the validity does not count.
+    pub(super) fn buffer(&self, index: usize) -> Result<Buffer, ArrayError> {
+        self.part.buffers.get(index).cloned().ok_or_else(|| self.without("buffer", index))
+    }
+
+    /// All buffers but the first.
+    pub(super) fn buffers_behind_first(&self) -> &'a [Buffer] {
+        self.part.buffers.get(1..).unwrap_or_default()
+    }
+
+    /// The first slot in its buffers.
+    pub(super) fn first(&self) -> usize {
+        self.part.first
     }
 
     /// The offsets of all slots, in buffer 0.
@@ -154,29 +222,6 @@ impl<'a> Incoming<'a> {
             return Ok(Values::from(vec![O::zeroed()]));
         }
         Values::from_buffer(self.elements("offsets", 0, size_of::<O>(), 1)?)
-    }
-
-    /// Buffer `index`, whole.
-    pub(super) fn buffer(&self, index: usize) -> Result<Buffer, ArrayError> {
-        Ok(self.allocations.find(self.arrow_buffer(index)?))
-    }
-
-    /// As Arrow has it.
-    pub(super) fn arrow_buffer(&self, index: usize) -> Result<&'a ArrowBuffer, ArrayError> {
-        self.data.buffers().get(index).ok_or_else(|| {
-            let data_type = self.data_type();
-            ArrayError::description(format!("an Arrow array of {data_type} without buffer {index}"))
-        })
-    }
-
-    /// All buffers but the first, as Arrow has them.
-    pub(super) fn arrow_buffers_behind_first(&self) -> &'a [ArrowBuffer] {
-        self.data.buffers().get(1..).unwrap_or_default()
-    }
-
-    /// The first slot in its buffers.
-    pub(super) fn first(&self) -> usize {
-        self.data.offset()
     }
 
     /// The part of buffer `index` where the slots are, and `more` behind them, each of so many bytes.
@@ -203,18 +248,17 @@ impl<'a> Incoming<'a> {
 }
 
 /// The allocations in which the buffers of one array lie, by their start, each adopted once.
-#[derive(Debug)]
 struct Allocations(HashMap<NonNull<u8>, Buffer>);
 
 impl Allocations {
     /// The same bytes as ours.
     fn find(&self, buffer: &ArrowBuffer) -> Buffer {
         let allocation = self.0.get(&buffer.data_ptr()).expect("it was collected");
-        allocation.slice(buffer.ptr_offset()..buffer.ptr_offset() + buffer.len())
+        allocation.slice(buffer.ptr_offset()..end(buffer))
     }
 }
 
-/// Of all buffers in one allocation, the one that ends last. Looks at the lengths by which Arrow itself cuts arrays, too.
+/// Of all buffers in one allocation, the one that ends last.
 fn collect(
     data: &ArrayData,
     depth: u32,
@@ -223,38 +267,18 @@ fn collect(
     if depth > DEPTH_MAX {
         return Err(ArrayError::Depth { most: DEPTH_MAX });
     }
-    if let Some(nulls) = data.nulls() {
-        check_slots("validity", data.len(), nulls.len(), nulls.len() == data.len())?;
-    }
-    let end = |buffer: &ArrowBuffer| buffer.ptr_offset() + buffer.len();
     for buffer in data.buffers().iter().chain(data.nulls().map(|nulls| nulls.buffer())) {
         let known = last.entry(buffer.data_ptr()).or_insert_with(|| buffer.clone());
         if end(known) < end(buffer) {
             known.clone_from(buffer);
         }
     }
-    for child in data.child_data() {
-        if let DataType::Struct(_) = data.data_type() {
-            let slots = data.offset().saturating_add(data.len());
-            let counted = child.offset().checked_add(child.len()).is_some();
-            check_slots("a column", slots, child.len(), child.len() >= slots && counted)?;
-        }
-        collect(child, depth + 1, last)?;
-    }
-    Ok(())
+    data.child_data().iter().try_for_each(|child| collect(child, depth + 1, last))
 }
 
-fn check_slots(
-    part: &str,
-    expected: usize,
-    found: usize,
-    as_expected: bool,
-) -> Result<(), ArrayError> {
-    let (expected, found) = (expected as u64, found as u64);
-    match as_expected {
-        true => Ok(()),
-        false => Err(ArrayError::Slots { part: part.to_owned(), expected, found }),
-    }
+/// Where a buffer ends in its allocation.
+fn end(buffer: &ArrowBuffer) -> usize {
+    buffer.ptr_offset() + buffer.len()
 }
 
 /// An allocation of Arrow's from its start to the end of a buffer.
@@ -262,10 +286,9 @@ struct Outside(ArrowBuffer);
 
 impl AsRef<[u8]> for Outside {
     fn as_ref(&self) -> &[u8] {
-        let bytes = self.0.ptr_offset() + self.0.len();
         // SAFETY: a buffer of Arrow's is a part of an allocation that starts at `data_ptr`, of which all bytes up to its
         // end are initialized (`arrow_buffer::Buffer` derefs them) and are not written while a buffer holds it.
-        unsafe { slice::from_raw_parts(self.0.data_ptr().as_ptr(), bytes) }
+        unsafe { slice::from_raw_parts(self.0.data_ptr().as_ptr(), end(&self.0)) }
     }
 }
 

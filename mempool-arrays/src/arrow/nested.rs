@@ -8,7 +8,8 @@ use arrow_array::{
 };
 use arrow_schema::{DataType, Field as ArrowField};
 
-use crate::arrow::{Arrow, Incoming, Outgoing, incoming, logical, outgoing};
+use crate::arrow::incoming::Part;
+use crate::arrow::{Arrow, Incoming, Memory, Outgoing, logical, outgoing};
 use crate::description::Kind;
 use crate::element::Element;
 use crate::error::ArrayError;
@@ -49,7 +50,8 @@ impl<A: Arrow> Arrow for Pooled<A> {
         let all_hidden = from.len() > 0 && (0..from.len()).all(|slot| from.is_hidden(slot));
         if dictionary.is_empty() && all_hidden {
             // What is missing has a code, too, and the code a value that nobody looks at.
-            dictionary = incoming::hidden(&new_null_array(values, 1).to_data())?;
+            dictionary =
+                Part::of(&new_null_array(values, 1).to_data(), Memory::Heap)?.import_hidden()?;
         }
         let len = dictionary.len();
         // A signed key counts half as far; a negative one would be far above that.

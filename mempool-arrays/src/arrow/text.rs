@@ -59,7 +59,8 @@ fn gather<O: Offset>(from: &Incoming<'_>) -> Result<Binary<O>, ArrayError> {
     let views = from.elements("views", 0, size_of::<u128>(), 0)?;
     check_alignment::<u128>("views", &views)?;
     let views = ScalarBuffer::new(share(&views), 0, from.len());
-    let views = BinaryViewArray::try_new(views, from.arrow_buffers_behind_first().to_vec(), None)
+    let runs: Vec<_> = from.buffers_behind_first().iter().map(share).collect();
+    let views = BinaryViewArray::try_new(views, runs, None)
         .map_err(|error| ArrayError::description(format!("views: {error}")))?;
     let lengths = || views.lengths().map(|bytes| bytes as usize);
     let total = lengths().fold(0, usize::saturating_add);
