@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::Verdict;
 use crate::json::Json;
 use crate::machine::Machine;
+use crate::python;
 use crate::workspace::Workspace;
 
 const ROUNDS: usize = 3;
@@ -33,7 +34,7 @@ struct Round {
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Verdict {
     let asked = Asked::read(arguments)?;
     println!("{}\n", Machine::here(workspace, &asked.parent));
-    let python = match environment(workspace) {
+    let python = match python::environment(workspace, "bench-duckdb", &PACKAGES) {
         Ok(python) => python,
         Err(why) => {
             println!("skipped: {why}");
@@ -75,22 +76,6 @@ impl Asked {
         }
         Ok(asked)
     }
-}
-
-/// A Python with DuckDB and the generator; why there is none.
-fn environment(workspace: &Workspace) -> Result<PathBuf, String> {
-    let directory = workspace.target.join("bench-duckdb");
-    let python = directory.join("bin").join("python");
-    let python_name = python.display().to_string();
-    if !python.exists() {
-        let directory = directory.display().to_string();
-        let made = workspace.output("python3", &["-m", "venv", &directory]);
-        made.map_err(|why| format!("no virtual environment of Python can be made: {why}"))?;
-    }
-    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-    let installed = workspace.output(&python_name, &[&install[..], &PACKAGES].concat());
-    installed.map_err(|why| format!("{} cannot be installed: {why}", PACKAGES.join(" and ")))?;
-    Ok(python)
 }
 
 fn compare(

@@ -18,6 +18,7 @@ mod machine;
 mod metadata;
 mod mutants;
 mod proof;
+mod python;
 mod source;
 mod step;
 mod tally;

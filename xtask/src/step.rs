@@ -19,9 +19,14 @@ const SHOWN_LINES_MAX: usize = 300;
 /// What a step inside this process is given: the workspace and a log to write to.
 pub(crate) type Inside = fn(&Workspace, &mut String) -> Result<(), String>;
 
+/// Fetches what a command needs, and says which that is; or why it cannot be had.
+pub(crate) type Prepare = fn(&Workspace) -> Result<Invocation, String>;
+
 enum Work {
     /// Commands in order; the first that fails ends the step.
     Commands(Vec<Invocation>),
+    /// One command, once all that it needs was fetched; if that cannot be, the step is skipped.
+    Prepared(Prepare),
     Inside(Inside),
 }
 
@@ -50,6 +55,11 @@ impl Step {
     /// A step inside this process.
     pub(crate) fn inside(name: &str, function: Inside) -> Self {
         Self::new(name, Work::Inside(function), false)
+    }
+
+    /// A step of a test harness that needs what is fetched when the step runs, and is skipped where it cannot be.
+    pub(crate) fn prepared(name: &str, prepare: Prepare) -> Self {
+        Self::new(name, Work::Prepared(prepare), true)
     }
 
     fn new(name: &str, work: Work, counts_tests: bool) -> Self {
@@ -91,6 +101,7 @@ impl Step {
             Work::Commands(commands) => {
                 commands.iter().for_each(|command| text.push_str(&format!("\n    {command}")))
             }
+            Work::Prepared(_) => text.push_str("\n    what it needs, then its tests"),
             Work::Inside(_) => text.push_str("\n    inside cargo xtask"),
         }
         text
@@ -103,6 +114,10 @@ impl Step {
         let start = Instant::now();
         let (log, fault) = match &self.work {
             Work::Commands(commands) => self.run_commands(workspace, commands)?,
+            Work::Prepared(prepare) => match prepare(workspace) {
+                Ok(command) => self.run_commands(workspace, &[command])?,
+                Err(why) => return Ok(Outcome::skipped(why.lines().next().unwrap_or_default())),
+            },
             Work::Inside(function) => {
                 let mut log = String::new();
                 let fault = function(workspace, &mut log).err();
@@ -313,6 +328,15 @@ mod tests {
 
     const PASSED: &str =
         "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out\n";
+
+    #[test]
+    fn a_step_whose_needs_cannot_be_fetched_is_skipped() {
+        let workspace = Workspace { root: "/w".into(), target: "/t".into() };
+        let step = Step::prepared("fetched", |_| Err(String::from("no network\nat all")));
+        let outcome = step.run(&workspace).unwrap();
+        assert_eq!(outcome.skipped.as_deref(), Some("no network"));
+        assert_eq!(outcome.tally, Tally { skipped: 1, ..Tally::default() });
+    }
 
     fn tests_step() -> Step {
         Step::new("unit tests", Work::Commands(Vec::new()), true)

@@ -10,6 +10,7 @@ use crate::errcover;
 use crate::invocation::{Flavor, Invocation};
 use crate::metadata::{Metadata, Package};
 use crate::proof::Tier;
+use crate::python;
 use crate::step::{Runner, Step};
 use crate::tidy;
 use crate::workspace::Workspace;
@@ -275,6 +276,7 @@ fn where_installed(workspace: &Workspace) -> Vec<Step> {
         "--workspace",
     ]);
     vec![
+        Step::prepared("pyarrow", python::arrow_exchange),
         Step::check("deny", vec![workspace.cargo(&["deny", "--offline", "check", "bans", "licenses", "sources"])])
             .bar(26)
             .needs(deny, "cargo-deny is not installed; tidy has checked licences, sources and version floors"),
