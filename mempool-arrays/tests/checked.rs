@@ -1,8 +1,12 @@
 //! Buffers that somebody else has made: what is found in them, wherever it stands.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use mempool_arrays::{ArrayError, Binary, Strings, Values};
-use mempool_core::Buffer;
+mod frames;
+
+use mempool_arrays::{ArrayError, Binary, Layout, Raw, Strings, Values};
+use mempool_core::{Buffer, Error, FrameDamage, MemoryStore, Pool, PoolOptions, SpillStore};
+
+use frames::{frame, header};
 
 /// Text is checked in pieces of so many bytes, cut where characters meet.
 const PIECE: usize = 16 << 10;
@@ -82,4 +86,51 @@ fn offsets_that_fall_are_found_wherever_they_do() {
         let error = ArrayError::Offset { index, found, least: i64::MAX, most: 2000 };
         assert_eq!(check(jumping), Err(error));
     }
+}
+
+/// What reading a frame as `A` says that is wrong.
+fn refused<A: Layout>(pool: &Pool<Raw>, frame: &[u8]) -> Error {
+    let frame = Buffer::uncounted(frame).unwrap();
+    pool.read_frame::<A>(&frame).map(drop).unwrap_err()
+}
+
+/// A frame of 8 MiB and more has its checksum computed by another thread while the codec looks at it.
+#[test]
+fn a_large_frame_is_believed_when_checksum_and_codec_both_agree() {
+    let pool = PoolOptions::new().memory_limit(1 << 20).open(Raw);
+    let array: Strings = std::iter::repeat_n("a".repeat(100_000), 90).collect();
+    let whole = frame(&array);
+    assert!(whole.len() > 8 << 20);
+    assert_eq!(*pool.read_frame::<Strings>(&whole).unwrap(), array);
+    assert_eq!(pool.stats().used_bytes, 0, "a view of what the caller has");
+
+    let content_is_bent = |error: Error| match error {
+        Error::Frame { damage: FrameDamage::Checksum { part, .. }, .. } => {
+            assert_eq!(part, "content")
+        }
+        other => panic!("{other:?}"),
+    };
+    for byte in [b'b', 0xff] {
+        let mut bent = whole.to_vec();
+        bent[5_000_000] = byte;
+        content_is_bent(refused::<Strings>(&pool, &bent));
+        // It is of another type as well, and nobody looks at that.
+        content_is_bent(refused::<Values<u8>>(&pool, &bent));
+    }
+    let error = refused::<Values<u8>>(&pool, &whole);
+    assert!(matches!(error, Error::Frame { damage: FrameDamage::Format { .. }, .. }), "{error:?}");
+    let error = refused::<Strings>(&pool, &whole[..whole.len() - 1]);
+    assert!(matches!(error, Error::Frame { damage: FrameDamage::Length { .. }, .. }), "{error:?}");
+
+    // Somebody who seals what is no text.
+    let mut forged = whole.to_vec();
+    forged[5_000_000] = 0xff;
+    let store = MemoryStore::new();
+    let mut header = header(&whole);
+    let content = usize::try_from(header.header_bytes()).unwrap();
+    header.content_checksum = store.checksum(&forged[content..]);
+    forged[..content].copy_from_slice(&header.encode(|bytes| store.checksum(bytes)));
+    let Error::Codec(error) = refused::<Strings>(&pool, &forged) else { panic!("the codec's own") };
+    let found = error.source.downcast_ref::<ArrayError>();
+    assert!(matches!(found, Some(ArrayError::Utf8 { .. })), "{found:?}");
 }

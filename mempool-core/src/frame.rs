@@ -201,17 +201,35 @@ impl Header {
     /// # Errors
     /// [`FrameDamage`] says what is wrong.
     pub fn check_whole(frame: &[u8], checksum: impl Fn(&[u8]) -> u64) -> Result<Self, FrameDamage> {
-        let header = Self::decode(frame, &checksum)?;
-        let found = frame.len() as u64;
-        if header.frame_bytes != found {
-            return Err(FrameDamage::Length { expected: header.frame_bytes, found });
+        let header = Self::of_whole(frame, &checksum)?;
+        header.check_content(frame, checksum)?;
+        Ok(header)
+    }
+
+    /// The header of a whole frame, whose length is checked, and its content not.
+    pub(crate) fn of_whole(
+        frame: &[u8],
+        checksum: impl Fn(&[u8]) -> u64,
+    ) -> Result<Self, FrameDamage> {
+        let header = Self::decode(frame, checksum)?;
+        match frame.len() as u64 {
+            found if found == header.frame_bytes => Ok(header),
+            found => Err(FrameDamage::Length { expected: header.frame_bytes, found }),
         }
-        let content = &frame[128 + 16 * header.sections.len()..];
-        let (expected, found) = (header.content_checksum, checksum(content));
+    }
+
+    /// Checks the content of the whole frame that this is the header of.
+    pub(crate) fn check_content(
+        &self,
+        frame: &[u8],
+        checksum: impl Fn(&[u8]) -> u64,
+    ) -> Result<(), FrameDamage> {
+        let content = &frame[self.header_len()..];
+        let (expected, found) = (self.content_checksum, checksum(content));
         if found != expected && !mutant!("checksum_skipped") {
             return Err(FrameDamage::Checksum { part: "content", expected, found });
         }
-        Ok(header)
+        Ok(())
     }
 
     fn check_layout(&self) -> Result<(), FrameDamage> {

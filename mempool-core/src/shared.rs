@@ -4,7 +4,7 @@
 //! the steps call for, and never holds a lock while it does I/O or runs a codec.
 
 use std::any::TypeId;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
@@ -37,6 +37,9 @@ use crate::sync::{self, Mutex, MutexGuard};
 use crate::trim::MappedLimit;
 use crate::word::{Snapshot, State};
 use crate::writers::{WriteAhead, Writers};
+
+/// From this size on the codec checks what it will show while another thread computes the checksum.
+const CHECKED_BESIDE: usize = 8 << 20;
 
 /// A codec instance with a type that the pool has met.
 pub(crate) struct Known {
@@ -520,9 +523,36 @@ impl Shared {
         wait: Wait,
     ) -> Result<Box<dyn Held>> {
         let damaged = |damage| Error::Frame { what: "a frame".to_owned(), damage };
-        let header = Header::check_whole(frame, |bytes| self.back.store.checksum(bytes));
-        let header = header.map_err(damaged)?;
-        check_format(&header, registration.format()).map_err(damaged)?;
+        let checksum = |bytes: &[u8]| self.back.store.checksum(bytes);
+        let header = Header::of_whole(frame, checksum).map_err(damaged)?;
+        let check = || header.check_content(frame, checksum).map_err(damaged);
+        let read = || self.read_checked(frame, &header, registration, wait);
+        // A view of bytes takes no memory, whatever they say; what is decoded might.
+        let beside = frame.len() >= CHECKED_BESIDE && registration.maps();
+        if !beside || registration.format() != header.format {
+            check()?;
+            check_format(&header, registration.format()).map_err(damaged)?;
+            return read();
+        }
+        std::thread::scope(|scope| {
+            let other = std::thread::Builder::new().spawn_scoped(scope, check);
+            let held = read();
+            match other {
+                Ok(other) => other.join().unwrap_or_else(|panic| resume_unwind(panic))?,
+                Err(_) => check()?,
+            }
+            held
+        })
+    }
+
+    /// Has the codec read the sections of a frame which the checksum vouches for; they are checked whole.
+    fn read_checked(
+        &self,
+        frame: &Buffer,
+        header: &Header,
+        registration: &dyn Registration,
+        wait: Wait,
+    ) -> Result<Box<dyn Held>> {
         let mut room = self.room(0, wait)?;
         let align = header.align as usize;
         let aligned = match frame.as_ptr().addr().is_multiple_of(align) {
@@ -530,7 +560,7 @@ impl Shared {
             false => crate::codec::copy_into(&mut room, frame, align)?,
         };
         let room = self.room(if registration.maps() { 0 } else { header.resident_bytes }, wait)?;
-        Ok(registration.mmread(&mut Source::new(&aligned, &header, &[], Trust::Saved), room)?.held)
+        Ok(registration.mmread(&mut Source::new(&aligned, header, &[], Trust::Saved), room)?.held)
     }
 
     fn decode_header(&self, frame: &Buffer) -> Result<Header, FrameDamage> {
