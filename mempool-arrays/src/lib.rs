@@ -42,6 +42,7 @@ compile_error!("raw layouts are little-endian, as they lie in memory");
 #[cfg(feature = "arrow")]
 pub mod arrow;
 mod bits;
+mod built;
 mod column;
 mod description;
 mod element;

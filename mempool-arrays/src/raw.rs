@@ -43,7 +43,7 @@ pub struct Held<A: Layout> {
 }
 
 impl<A: Layout> Held<A> {
-    fn new(array: A) -> Self {
+    pub(crate) fn new(array: A) -> Self {
         array.visit(&mut |buffer| buffer.mark_pooled());
         Self { array }
     }
