@@ -299,7 +299,7 @@ fn a_table_that_the_disk_cannot_hold_is_refused_before_the_work() {
     let disk = directory.0.to_str().unwrap();
     let output = mempool(&["tpch", "--scale", "10000", "--query", "1", "--disk", disk]);
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
-    assert!(stderr(&output).contains("6.5 TiB have to go to"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("5.8 TiB have to go to"), "{}", stderr(&output));
     assert_eq!(directory.entries(), Vec::<PathBuf>::new());
 }
 

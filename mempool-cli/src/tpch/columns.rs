@@ -7,7 +7,7 @@
 //! ```
 
 use mempool_arrays::{ArrayError, Assembly, Layout, Meter, Raw};
-use mempool_core::{Reservation, Result};
+use mempool_core::{ALIGNMENT, Buffer, BufferMut, Reservation, Result};
 
 use super::{
     job::{Chunk, Job},
@@ -68,15 +68,35 @@ where
 
     fn set(self, job: &Job<'_>) -> Result<Chunk<A>, CliError> {
         let Self { growing, room } = self;
-        let columns = growing.finish();
-        let rows = columns.len() as u64;
-        let mut bytes = 0;
-        columns.visit(&mut |buffer| bytes += buffer.len() as u64);
-        // The pool counts the columns itself from here on; for a moment both do.
-        let reference = job.columns.set(columns).map_err(|rejected| rejected.error)?;
+        let (columns, bytes) = packed(growing.finish(), job)?;
+        // What it was grown in is gone.
         drop(room);
+        let rows = columns.len() as u64;
+        let reference = job.columns.set(columns).map_err(|rejected| rejected.error)?;
         Ok(Chunk { reference, rows, bytes })
     }
+}
+
+/// The same columns in one allocation, which is as large as they are and paid for, and its bytes. What they grew in is larger, and its many small blocks would
+/// stay with the allocator when the chunk is evicted.
+fn packed<A: Layout>(mut columns: A, job: &Job<'_>) -> Result<(A, u64)> {
+    let mut bytes = 0_usize;
+    columns.visit(&mut |buffer| bytes = bytes.next_multiple_of(ALIGNMENT) + buffer.len());
+    let room = job.pool.reserve(Buffer::allocation_bytes(bytes, ALIGNMENT)?)?;
+    let mut all = BufferMut::with_capacity(bytes, ALIGNMENT, room)?;
+    columns.visit(&mut |buffer| {
+        all.zero_to(all.len().next_multiple_of(ALIGNMENT));
+        all.extend_from_slice(buffer);
+    });
+    let all = all.freeze();
+    let mut end = 0_usize;
+    columns.replace(&mut |buffer| {
+        let start = end.next_multiple_of(ALIGNMENT);
+        end = start + buffer.len();
+        *buffer = all.slice(start..end);
+        Ok(())
+    })?;
+    Ok((columns, bytes as u64))
 }
 
 /// Reads the column `name`, which must have `slots` of them.

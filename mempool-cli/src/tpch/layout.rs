@@ -78,20 +78,14 @@ pub(crate) trait Tables: Sized {
     ) -> Result<Option<q13::Found>, CliError> {
         Ok(None)
     }
-
-    /// How many lines a chunk of so many bytes has.
-    fn chunk_rows(chunk_bytes: u64) -> u64 {
-        chunk_bytes / Self::LINE_BYTES
-    }
 }
 
 /// Tables as columns.
 pub(crate) struct Columns;
 
 impl Tables for Columns {
-    // Seven numbers of 8 bytes, four of 4, four codes of one, and a comment of 26.5 on average behind an offset of 4. Offsets and comments grow by
-    // doubling, and what is over stays theirs.
-    const LINE_BYTES: u64 = 120;
+    // Seven numbers of 8 bytes, four of 4, four codes of one, and a comment of 26.5 on average behind an offset of 4.
+    const LINE_BYTES: u64 = 107;
 
     type Lines = LineColumns;
     type Orders = OrderColumns;
@@ -112,11 +106,6 @@ impl Tables for Columns {
         plan: GroupPlan,
     ) -> Result<Option<q13::Found>, CliError> {
         q13::answer(job, tables, plan).map(Some)
-    }
-
-    /// A power of two, as columns grow by doubling.
-    fn chunk_rows(chunk_bytes: u64) -> u64 {
-        1 << (chunk_bytes / Self::LINE_BYTES).max(1).ilog2()
     }
 }
 

@@ -69,7 +69,7 @@ impl Plan {
             let what = format!("{threads} threads");
             return Err(LimitTooSmall { what, limit_bytes, needed_bytes, threads });
         }
-        let chunk_rows = L::chunk_rows(chunk_bytes);
+        let chunk_rows = chunk_bytes / L::LINE_BYTES;
         let chunks = Source::rows_expected(scale).div_ceil(chunk_rows);
         // Enough parts for all threads to end together, and no more orders left over for the last part than one chunk has.
         let parts = (chunks / CHUNKS_PER_PART).max(4 * threads as u64).min(chunks);
@@ -204,12 +204,7 @@ impl GroupPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tpch::{
-        layout::{Columns, Rows},
-        lineitem::LineItem,
-        partition::Amount,
-        rows::ArchivedRow,
-    };
+    use crate::tpch::{layout::Rows, lineitem::LineItem, partition::Amount, rows::ArchivedRow};
 
     #[test]
     fn chunks_shrink_with_the_limit() {
@@ -217,8 +212,8 @@ mod tests {
             let plan = Plan::new::<Rows>(1.0, limit_bytes, threads).unwrap();
             plan.chunk_rows as u64
         };
-        assert_eq!(rows(1 << 40, 2), Rows::chunk_rows(CHUNK_BYTES_MAX));
-        assert_eq!(rows(1 << 40, 64), Rows::chunk_rows(CHUNK_BYTES_MAX));
+        assert_eq!(rows(1 << 40, 2), CHUNK_BYTES_MAX / Rows::LINE_BYTES);
+        assert_eq!(rows(1 << 40, 64), CHUNK_BYTES_MAX / Rows::LINE_BYTES);
         assert!(rows(64 << 20, 2) < rows(256 << 20, 2));
         assert!(rows(64 << 20, 8) < rows(64 << 20, 2));
         assert_eq!(rows(64 << 20, 1), rows(64 << 20, 2));
@@ -245,14 +240,6 @@ mod tests {
         assert!(error.to_string().contains("at least --memory-limit 1537KiB"), "{error}");
         assert!(Plan::new::<Rows>(1.0, error.needed_bytes, 2).is_ok());
         assert!(Plan::new::<Rows>(1.0, error.needed_bytes - 1, 2).is_err());
-    }
-
-    #[test]
-    fn chunks_of_columns_are_powers_of_two() {
-        for limit_bytes in [4 << 20, 100 << 20, 1 << 40] {
-            let plan = Plan::new::<Columns>(1.0, limit_bytes, 2).unwrap();
-            assert!(plan.chunk_rows.is_power_of_two(), "{plan:?}");
-        }
     }
 
     #[test]
