@@ -35,8 +35,10 @@
 //! Alone, an array is what it is stored as.
 //!
 //! *Charge*: what comes in is charged to a pool when it enters it, by the capacity of Arrow's allocation, once for all
-//! buffers of one call that lie in it. An array that we handed out is such an allocation, too, when it comes back.
-//! Arrow does not tell whether an allocation is on the heap: [`Memory`] says it.
+//! buffers of one call that lie in it. What was handed out is known when it comes back, whole or in part: it is the same
+//! buffer, charged once, and no copy of a map. Of others Arrow does not tell whether they are on the heap: [`Memory`] says it.
+//!
+//! *Files*: [`ArrowFileWriter`] and [`ArrowFile`] write and read Arrow's IPC files.
 //!
 //! The C Data Interface crosses to all other users of Arrow, whatever their version; an array that was handed out pays
 //! back when they release it:
@@ -56,6 +58,7 @@
 
 mod blocks;
 mod file;
+mod handed;
 mod incoming;
 mod logical;
 mod nested;

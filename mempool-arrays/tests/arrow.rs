@@ -365,6 +365,47 @@ fn an_array_over_a_map_outlives_its_reference() {
 }
 
 #[test]
+fn what_comes_back_from_arrow_is_what_went_out() {
+    let pool = PoolOptions::new().memory_limit(1 << 20).open(Raw);
+    let used = || pool.stats().used_bytes;
+    let texts = || (0..1000).map(|n| (n % 3 > 0).then_some("Ushuaia"));
+    let first = pool.set(texts().collect::<Nullable<Strings>>()).unwrap();
+    let theirs = pool.get(&first).unwrap().slice(100..900).to_arrow();
+    // A program of Arrow's hands on a part of it.
+    let back = Nullable::<Strings>::from_arrow(&theirs.slice(8, 500)).unwrap();
+    drop(theirs);
+    let before = used();
+    let second = pool.set(back).unwrap();
+    assert!(used() - before < 512, "{} and not {before}: it was paid for twice", used());
+    // Two values of one pool hold it: both can go.
+    pool.move_to_disk(&first).unwrap();
+    pool.move_to_disk(&second).unwrap();
+    assert!(used() < 1024, "{}", used());
+    assert!(pool.get(&second).unwrap().iter().eq(texts().skip(108).take(500)));
+}
+
+#[test]
+fn a_map_that_comes_back_from_arrow_is_no_heap() {
+    let name = format!("mempool-arrays-arrow-back-{}", std::process::id());
+    let directory = std::env::temp_dir().join(name);
+    std::fs::create_dir_all(&directory).unwrap();
+    let store = SpillOptions::new(&directory).open().unwrap();
+    let pool = PoolOptions::new().memory_limit(1 << 20).store(store).open(Raw);
+    let reference = pool.set((0..10_000).collect::<Values<i64>>()).unwrap();
+    pool.move_to_disk(&reference).unwrap();
+    let theirs = pool.get(&reference).unwrap().to_arrow();
+    let back = Values::<i64>::from_arrow(&theirs.slice(10, 5)).unwrap();
+    assert_eq!(back.buffer().heap_bytes(), None);
+    let before = pool.stats().used_bytes;
+    let copied = pool.set(back).unwrap();
+    assert!(pool.stats().used_bytes - before < 1024, "five numbers, and not the whole map");
+    assert_eq!(pool.get(&copied).unwrap()[..], [10, 11, 12, 13, 14]);
+    drop((theirs, reference, copied));
+    pool.close().unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[test]
 fn floats_keep_their_bits() {
     let odd = [f64::NAN, -0.0, f64::INFINITY, f64::MIN_POSITIVE / 2.0];
     let ours = Values::<f64>::from_arrow(&Float64Array::from(odd.to_vec())).unwrap();

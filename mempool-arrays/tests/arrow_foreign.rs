@@ -35,6 +35,20 @@ fn what_the_c_data_interface_takes_is_paid_back_when_it_is_released() {
 }
 
 #[test]
+fn what_comes_back_over_the_c_data_interface_is_what_went_out() {
+    let pool = PoolOptions::new().memory_limit(1 << 20).open(Raw);
+    let reference = pool.set((0..1000).collect::<Values<u64>>()).unwrap();
+    let data = pool.get(&reference).unwrap().slice(3..900).to_arrow().to_data();
+    let (array, schema) = ffi::to_ffi(&data).unwrap();
+    // SAFETY: both came from `to_ffi`.
+    let imported = unsafe { ffi::from_ffi(array, &schema) }.unwrap();
+    let back = Values::<u64>::from_arrow_data(&imported.slice(7, 20), Memory::Heap).unwrap();
+    drop((imported, data));
+    assert!(back.buffer().shares_allocation(pool.get(&reference).unwrap().buffer()));
+    assert_eq!(back[..], (10..30).collect::<Vec<u64>>());
+}
+
+#[test]
 fn an_array_that_nobody_imports_is_released_with_its_struct() {
     let pool = PoolOptions::new().memory_limit(1 << 20).open(Raw);
     let reference = pool.set((0..100).collect::<Values<u32>>()).unwrap();

@@ -314,6 +314,12 @@ impl Buffer {
         Bytes::from_owner(self)
     }
 
+    /// Whether both are parts of one allocation, which is charged once.
+    #[must_use]
+    pub fn shares_allocation(&self, other: &Self) -> bool {
+        self.header == other.header
+    }
+
     /// Whether somebody beside this handle holds the allocation.
     #[must_use]
     pub fn is_shared(&self) -> bool {

@@ -11,7 +11,7 @@ use arrow_data::ArrayData;
 use arrow_schema::DataType;
 use mempool_core::Buffer;
 
-use crate::arrow::Arrow;
+use crate::arrow::{Arrow, handed};
 use crate::bits::Bits;
 use crate::description::{DEPTH_MAX, Kind};
 use crate::error::{ArrayError, Shown};
@@ -55,7 +55,10 @@ impl Part {
     pub(super) fn of(data: &ArrayData, memory: Memory) -> Result<Self, ArrayError> {
         let mut last = HashMap::new();
         collect(data, 0, &mut last)?;
-        let adopted = last.into_iter().map(|(start, buffer)| (start, adopt(buffer, memory)));
+        let adopted = last.into_iter().map(|(start, buffer)| {
+            let ours = handed::find(start, end(&buffer));
+            (start, ours.unwrap_or_else(|| adopt(buffer, memory)))
+        });
         Self::within(data, &Allocations(adopted.collect()))
     }
 

@@ -12,6 +12,7 @@ use arrow_array::{ArrayRef, DictionaryArray, GenericByteArray, OffsetSizeTrait, 
 use arrow_buffer::{BooleanBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use mempool_core::Buffer;
 
+use crate::arrow::handed::share;
 use crate::bits::Bits;
 use crate::element::Element;
 use crate::field::Logical;
@@ -32,11 +33,6 @@ pub struct Outgoing {
     pub(super) nulls: Option<NullBuffer>,
     /// What the innermost numbers mean.
     pub(super) logical: Logical,
-}
-
-/// The bytes as Arrow's, sharing the allocation.
-pub(super) fn share(bytes: &Buffer) -> arrow_buffer::Buffer {
-    bytes.clone().into_bytes().into()
 }
 
 /// The bits as Arrow's.

@@ -11,7 +11,8 @@ use arrow_buffer::{NullBuffer, ScalarBuffer};
 use arrow_schema::{DataType, IntervalUnit, TimeUnit};
 use mempool_core::{Buffer, type_tag};
 
-use crate::arrow::outgoing::{self, booleans, share};
+use crate::arrow::handed::share;
+use crate::arrow::outgoing::{self, booleans};
 use crate::arrow::{Arrow, Incoming, Outgoing, logical};
 use crate::bits::Bits;
 use crate::description::{Kind, Primitive};

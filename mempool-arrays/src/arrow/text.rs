@@ -5,7 +5,7 @@ use arrow_array::{Array, ArrayRef, BinaryViewArray, OffsetSizeTrait};
 use arrow_buffer::ScalarBuffer;
 use arrow_schema::DataType;
 
-use crate::arrow::outgoing::share;
+use crate::arrow::handed::share;
 use crate::arrow::{Arrow, Incoming, Outgoing, outgoing};
 use crate::description::Kind;
 use crate::error::ArrayError;
