@@ -21,15 +21,17 @@
 //! | [`Pooled<A>`](crate::Pooled) | `Dictionary` with unsigned keys | `Dictionary` with keys of any width, signed or not |
 //! | [`List<A>`](crate::List) | `List` or `LargeList`, by the width of offsets | that; a `Map` is a list of structs |
 //! | [`Struct`](crate::Struct) | `Struct` | `Struct` |
-//! | [`Column`](crate::Column) | as what it is | all of these; `FixedSizeBinary(N)` as values of `[u8; N]` |
+//! | [`Column`](crate::Column) | as what it is | all of these; `FixedSizeBinary(N)` as values of `[u8; N]`, `Null` as units that are all missing |
 //! | [`Table`](crate::Table) | [`RecordBatch`](crate::Table::to_record_batch) | [`RecordBatch`](crate::Table::from_record_batch) |
 //!
-//! *Out*: nothing is copied and no buffer allocated; the arrays of Arrow hold the buffers, and what they hold of a pool
-//! stays counted, counts as a pin, and keeps its map, until they are dropped.
+//! *Out*: nothing is copied and no buffer allocated, but for the bitmap of an array that is nullable twice. The arrays of
+//! Arrow hold the buffers, and what they hold of a pool stays counted, counts as a pin, and keeps its map, until they are
+//! dropped.
 //!
 //! *In*: nothing is copied but views, and everything is checked, for an array of Arrow's may have been built unchecked:
 //! offsets, that text is UTF-8, that no slot is missing where the layout has none. What lies below a missing slot is
-//! checked with the rest, but for codes, which are mended in a copy when one there has no value. Slices, offsets in elements and in bits, are honoured.
+//! checked with the rest, but for codes, which are mended in a copy when one there has no value. Slices are honoured,
+//! whether they start at an element or at a bit.
 //!
 //! *Meaning*: the [logical type](crate::Logical) of a column is Arrow's type of its numbers, in dictionaries and lists, too.
 //! Alone, an array is what it is stored as.
