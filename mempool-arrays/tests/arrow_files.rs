@@ -8,8 +8,11 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use mempool_arrays::arrow::arrow_array::builder::StringViewBuilder;
 use mempool_arrays::arrow::arrow_array::types::Int32Type;
-use mempool_arrays::arrow::arrow_array::{ArrayRef, DictionaryArray, RecordBatch, StringViewArray};
+use mempool_arrays::arrow::arrow_array::{
+    ArrayRef, DictionaryArray, NullArray, RecordBatch, StringViewArray,
+};
 use mempool_arrays::arrow::arrow_ipc::reader::FileReader;
 use mempool_arrays::arrow::arrow_ipc::writer::{DictionaryHandling, FileWriter, IpcWriteOptions};
 use mempool_arrays::arrow::{ArrowFile, ArrowFileWriter};
@@ -273,6 +276,37 @@ fn a_compressed_file_is_refused() {
     assert_eq!(what, "it is compressed; write it without compression");
 }
 
+/// Writes a batch as Arrow does.
+fn write_theirs(path: &PathBuf, array: ArrayRef) {
+    let batch = RecordBatch::try_from_iter([("x", array)]).unwrap();
+    let mut file = FileWriter::try_new(fs::File::create(path).unwrap(), &batch.schema()).unwrap();
+    file.write(&batch).unwrap();
+    file.finish().unwrap();
+}
+
+#[test]
+fn what_a_small_file_unpacks_to_is_asked_for_first() {
+    let (directory, pool) = (Directory::new("bombs"), pool(1 << 20));
+    let path = directory.path("bomb.arrow");
+    // A bitmap of 4 TiB.
+    write_theirs(&path, Arc::new(NullArray::new(1 << 45)));
+    let refused = read_all(&path, &pool).unwrap_err();
+    assert!(matches!(refused, Error::TooLarge { .. }), "{refused}");
+    // Views of one text, 64 GiB in all.
+    let mut views = StringViewBuilder::new();
+    let block = views.append_block("x".repeat(1 << 20).into_bytes().into());
+    for _ in 0..1 << 16 {
+        views.try_append_view(block, 0, 1 << 20).unwrap();
+    }
+    write_theirs(&path, Arc::new(views.finish()));
+    let large = self::pool(8 << 20);
+    let refused = read_all(&path, &large).unwrap_err();
+    assert!(matches!(refused, Error::TooLarge { .. }), "{refused}");
+    assert_eq!((pool.stats().used_bytes, large.stats().used_bytes), (0, 0));
+    write_theirs(&path, Arc::new(NullArray::new(3000)));
+    assert_eq!(read_all(&path, &pool).unwrap()[0].column("x").unwrap().nulls(), 3000);
+}
+
 /// Reads all of a file that may be anything.
 fn read_all(path: &PathBuf, pool: &Pool<Raw>) -> Result<Vec<Table>, Error> {
     let file = ArrowFile::open(path, pool)?;
@@ -304,15 +338,43 @@ fn a_file_that_is_cut_is_refused() {
     assert_eq!(pool.stats().used_bytes, 0);
 }
 
-/// Each run of the test looks at so many damaged files.
-const DAMAGED_FILES: u64 = 3000;
+/// So many damaged files of each kind, or as `DAMAGED_FILES` says.
+fn damaged_files() -> u64 {
+    std::env::var("DAMAGED_FILES").map_or(1500, |count| count.parse().unwrap())
+}
 
 #[test]
 fn a_damaged_file_is_refused_or_another_good_one() {
-    let (directory, pool) = (Directory::new("damaged"), pool(1 << 20));
+    let directory = Directory::new("damaged");
     let path = directory.path("table.arrow");
     table().save_arrow(&path).unwrap();
-    let whole = fs::read(&path).unwrap();
+    damage(&path);
+}
+
+#[test]
+fn a_damaged_file_of_views_nulls_and_shared_dictionaries_is_refused_or_good() {
+    let directory = Directory::new("damaged-theirs");
+    let path = directory.path("theirs.arrow");
+    let views = StringViewArray::from_iter_values((0..9).map(|n| "view ".repeat(n)));
+    let words = ["a", "b", "c", "a", "b", "c", "a", "b", "c"];
+    let coded: DictionaryArray<Int32Type> = words.into_iter().collect();
+    let columns: [(&str, ArrayRef); 3] = [
+        ("views", Arc::new(views)),
+        ("coded", Arc::new(coded)),
+        ("nothing", Arc::new(NullArray::new(9))),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let mut file = FileWriter::try_new(fs::File::create(&path).unwrap(), &batch.schema()).unwrap();
+    file.write(&batch).unwrap();
+    file.write(&batch.slice(3, 5)).unwrap();
+    file.finish().unwrap();
+    damage(&path);
+}
+
+/// Changes some bytes of a good file, again and again, and reads what comes of it.
+fn damage(path: &PathBuf) {
+    let (pool, cases) = (pool(1 << 20), damaged_files());
+    let whole = fs::read(path).unwrap();
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut random = |below: usize| {
         state ^= state << 13;
@@ -321,7 +383,7 @@ fn a_damaged_file_is_refused_or_another_good_one() {
         (state % below as u64) as usize
     };
     let (mut good, mut shown) = (0, 0);
-    for case in 0..DAMAGED_FILES {
+    for case in 0..cases {
         let mut bytes = whole.clone();
         for _ in 0..=random(3) {
             let at = random(bytes.len());
@@ -331,12 +393,12 @@ fn a_damaged_file_is_refused_or_another_good_one() {
                 _ => [0, 0x7f, 0x80, 0xff][random(4)],
             };
         }
-        fs::write(&path, &bytes).unwrap();
-        if let Ok(tables) = read_all(&path, &pool) {
+        fs::write(path, &bytes).unwrap();
+        if let Ok(tables) = read_all(path, &pool) {
             good += 1;
             shown += tables.iter().map(look_at).sum::<usize>();
         }
     }
-    assert!(good > 0 && good < DAMAGED_FILES && shown > 0, "{good} of {DAMAGED_FILES}");
+    assert!(good > 0 && good < cases && shown > 0, "{good} of {cases}");
     assert_eq!(pool.stats().used_bytes, 0);
 }

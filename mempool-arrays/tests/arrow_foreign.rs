@@ -124,9 +124,9 @@ fn buffers_that_are_missing_or_misplaced_are_refused() {
     let numbers = unchecked(DataType::UInt64, 2, 0, odd.clone());
     let refused = Values::<u64>::from_arrow_data(&numbers, Memory::Heap).unwrap_err();
     assert!(matches!(refused, ArrayError::Misaligned { .. }), "{refused}");
+    // Views may lie anywhere: they are copied.
     let views = unchecked(DataType::Utf8View, 1, 0, odd);
-    let refused = Strings::<i64>::from_arrow_data(&views, Memory::Heap).unwrap_err();
-    assert!(matches!(refused, ArrayError::Misaligned { .. }), "{refused}");
+    assert_eq!(Strings::<i64>::from_arrow_data(&views, Memory::Heap).unwrap().get(0), Some(""));
 }
 
 #[test]

@@ -9,10 +9,11 @@ use std::vec::IntoIter;
 use arrow_array::{Array as _, new_empty_array};
 use arrow_ipc::{MetadataVersion, RecordBatch, root_as_message};
 use arrow_schema::{DataType, Field, Fields, Schema};
-use mempool_core::{Buffer, Result};
+use mempool_core::{Buffer, BufferMut, Result};
 
 use crate::arrow::incoming::Part;
 use crate::arrow::plain::Storage;
+use crate::arrow::text::{VIEW_BYTES, total_bytes, viewed};
 use crate::arrow::{Arrow, Memory};
 use crate::bits::Bits;
 use crate::column::Column;
@@ -33,21 +34,21 @@ pub(super) struct Block {
 /// The dictionaries that were read so far, by the numbers that fields have for them.
 pub(super) type Dictionaries = HashMap<i64, Part>;
 
-/// Has a buffer copied to where it is aligned.
-pub(super) type Realign<'a> = &'a dyn Fn(&Buffer) -> Result<Buffer>;
+/// Gives memory of so many bytes, all zero, that somebody pays for.
+pub(super) type Room<'a> = &'a dyn Fn(usize) -> Result<BufferMut>;
 
 /// Reads a dictionary and puts it beside the others.
 pub(super) fn read_dictionary(
     block: &Block,
     schema: &Schema,
     dictionaries: &mut Dictionaries,
-    realign: Realign<'_>,
+    room: Room<'_>,
 ) -> Result<(), Failure> {
     let message = message(block)?;
     let batch = message.header_as_dictionary_batch().ok_or("a block that is no dictionary")?;
     let id = batch.id();
     let values = values_of(schema.fields(), id).ok_or("a dictionary that no column has")?;
-    let mut body = Body::of(block, batch.data().ok_or("a dictionary without values")?, realign)?;
+    let mut body = Body::of(block, batch.data().ok_or("a dictionary without values")?, room)?;
     let read = body.column(&Field::new("values", values.clone(), true), dictionaries, 0)?;
     let all = match dictionaries.get(&id) {
         Some(before) if batch.isDelta() => joined(before, &read)?,
@@ -70,11 +71,11 @@ pub(super) fn read_batch(
     block: &Block,
     schema: &Schema,
     dictionaries: &Dictionaries,
-    realign: Realign<'_>,
+    room: Room<'_>,
 ) -> Result<Struct, Failure> {
     let message = message(block)?;
     let batch = message.header_as_record_batch().ok_or("a block that is no batch")?;
-    let mut body = Body::of(block, batch, realign)?;
+    let mut body = Body::of(block, batch, room)?;
     let len = slots(batch.length())?;
     let part = body.columns(schema.fields(), len, None, dictionaries, 0)?;
     Ok(part.import()?)
@@ -133,11 +134,11 @@ struct Body<'a> {
     buffers: IntoIter<(i64, i64)>,
     /// How many buffers each column of views has behind the views.
     views: IntoIter<i64>,
-    realign: Realign<'a>,
+    room: Room<'a>,
 }
 
 impl<'a> Body<'a> {
-    fn of(block: &Block, batch: RecordBatch<'_>, realign: Realign<'a>) -> Result<Self, Failure> {
+    fn of(block: &Block, batch: RecordBatch<'_>, room: Room<'a>) -> Result<Self, Failure> {
         if batch.compression().is_some() {
             return Err("it is compressed; write it without compression".into());
         }
@@ -151,7 +152,7 @@ impl<'a> Body<'a> {
             nodes: nodes.into_iter(),
             buffers: buffers.into_iter(),
             views: views.into_iter(),
-            realign,
+            room,
         })
     }
 
@@ -169,10 +170,33 @@ impl<'a> Body<'a> {
     /// The next buffer, of elements that lie at a multiple of `align`: 8 is what other writers see to.
     fn aligned_buffer(&mut self, align: usize) -> Result<Buffer, Failure> {
         let buffer = self.buffer()?;
-        match align > 8 && !buffer.as_ptr().addr().is_multiple_of(align) {
-            true => Ok((self.realign)(&buffer)?),
-            false => Ok(buffer),
+        if align <= 8 || buffer.as_ptr().addr().is_multiple_of(align) {
+            return Ok(buffer);
         }
+        let mut aligned = (self.room)(buffer.len())?;
+        aligned.as_mut_slice().copy_from_slice(&buffer);
+        Ok(aligned.freeze())
+    }
+
+    /// The next buffers, those of `len` views, as offsets and bytes: what they show is copied end to end. Views may show the
+    /// same bytes many times over, so room for it is asked for.
+    fn runs_of_views(&mut self, len: usize) -> Result<[Buffer; 2], Failure> {
+        let views = self.buffer()?;
+        let buffers = self.views.next().ok_or("views without a count of their buffers")?;
+        let runs: Vec<Buffer> = (0..buffers).map(|_| self.buffer()).collect::<Result<_, _>>()?;
+        let views = len.checked_mul(VIEW_BYTES).and_then(|bytes| views.get(..bytes));
+        let views = views.ok_or("fewer views than slots")?;
+        let mut bytes = (self.room)(total_bytes(viewed(views, &runs))?)?;
+        let mut ends = (self.room)((len + 1) * size_of::<i64>())?;
+        let mut end = 0;
+        let (words, _) = ends.as_mut_slice().as_chunks_mut::<{ size_of::<i64>() }>();
+        for (slot, word) in viewed(views, &runs).zip(words.iter_mut().skip(1)) {
+            let slot = slot?;
+            bytes.as_mut_slice()[end..end + slot.len()].copy_from_slice(slot);
+            end += slot.len();
+            *word = (end as u64).to_le_bytes();
+        }
+        Ok([ends.freeze(), bytes.freeze()])
     }
 
     /// The next column, which is as `field` says.
@@ -189,7 +213,9 @@ impl<'a> Body<'a> {
         let len = slots(len)?;
         let data_type = field.data_type();
         if *data_type == DataType::Null {
-            return Ok(Part::bare(data_type, len, None));
+            // All are missing, which takes a bitmap that the file does not have.
+            let zeros = (self.room)(len.div_ceil(8))?.freeze();
+            return Ok(Part::bare(data_type, len, Some(Bits::from_buffer(zeros, 0, len)?)));
         }
         // A column of which no slot is missing may have an empty bitmap.
         let bits = self.buffer()?;
@@ -210,11 +236,9 @@ impl<'a> Body<'a> {
                 part.buffers.extend([self.buffer()?, self.buffer()?]);
             }
             DataType::Utf8View | DataType::BinaryView => {
-                part.buffers.push(self.aligned_buffer(align_of::<u128>())?);
-                let runs = self.views.next().ok_or("views without a count of their buffers")?;
-                for _ in 0..runs {
-                    part.buffers.push(self.buffer()?);
-                }
+                let text = *data_type == DataType::Utf8View;
+                part.data_type = if text { DataType::LargeUtf8 } else { DataType::LargeBinary };
+                part.buffers.extend(self.runs_of_views(len)?);
             }
             DataType::Dictionary(_, values) => {
                 part.buffers.push(self.buffer()?);

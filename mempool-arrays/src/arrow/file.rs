@@ -80,8 +80,8 @@ impl ArrowFile {
         let mut dictionaries = Dictionaries::new();
         for block in footer.dictionaries().iter().flatten() {
             let block = read_block(path, &file, block, pool)?;
-            let realign = |bytes: &Buffer| realigned(bytes, pool);
-            let read = read_dictionary(&block, &schema, &mut dictionaries, &realign);
+            let room = |bytes| room(bytes, pool);
+            let read = read_dictionary(&block, &schema, &mut dictionaries, &room);
             read.map_err(failed)?;
         }
         let batches = footer.recordBatches().iter().flatten().copied().collect();
@@ -104,8 +104,8 @@ impl ArrowFile {
     pub fn read<C: Send + Sync + 'static>(&self, index: usize, pool: &Pool<C>) -> Result<Table> {
         let block = &self.batches[index];
         let block = read_block(&self.path, &self.file, block, pool)?;
-        let realign = |bytes: &Buffer| realigned(bytes, pool);
-        let columns = read_batch(&block, &self.schema, &self.dictionaries, &realign);
+        let room = |bytes| room(bytes, pool);
+        let columns = read_batch(&block, &self.schema, &self.dictionaries, &room);
         columns.map(Table::from_struct).map_err(failed)
     }
 }
@@ -165,13 +165,6 @@ fn room<C: Send + Sync + 'static>(bytes: usize, pool: &Pool<C>) -> Result<Buffer
     let mut buffer = BufferMut::with_capacity(bytes, ALIGNMENT, reservation)?;
     buffer.zero_to(bytes);
     Ok(buffer)
-}
-
-/// The same bytes where they are aligned.
-fn realigned<C: Send + Sync + 'static>(bytes: &Buffer, pool: &Pool<C>) -> Result<Buffer> {
-    let mut buffer = room(bytes.len(), pool)?;
-    buffer.as_mut_slice().copy_from_slice(bytes);
-    Ok(buffer.freeze())
 }
 
 fn failed(failure: Failure) -> mempool_core::Error {

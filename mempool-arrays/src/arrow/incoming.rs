@@ -17,7 +17,7 @@ use crate::description::{DEPTH_MAX, Kind};
 use crate::error::{ArrayError, Shown};
 use crate::layout::Layout as _;
 use crate::offsets::Offset;
-use crate::values::Values;
+use crate::values::{Values, adopt as adopt_vector};
 
 /// Where the bytes of an array of Arrow's are. Arrow itself does not tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +89,17 @@ impl Part {
     }
 }
 
+/// The validity of a null array, which has a length and no bytes at Arrow's.
+fn none_there(slots: usize) -> Result<Bits, ArrayError> {
+    let mut zeros = Vec::new();
+    zeros.try_reserve_exact(slots.div_ceil(8)).map_err(|_| {
+        let (asked, most) = (slots as u64, isize::MAX as u64);
+        ArrayError::TooMany { layout: "memory", asked, most }
+    })?;
+    zeros.resize(slots.div_ceil(8), 0_u8);
+    Bits::from_buffer(adopt_vector(zeros), 0, slots)
+}
+
 /// Validity that has a bit a slot.
 fn checked_validity(bits: Option<Bits>, slots: usize) -> Result<Option<Bits>, ArrayError> {
     match bits.as_ref().map(Bits::len) {
@@ -149,13 +160,13 @@ impl<'a> Incoming<'a> {
     }
 
     /// Which slots are there, and the rest of the array; `None` when all are.
-    pub(super) fn take_nulls(self) -> (Option<Bits>, Self) {
-        let validity = match self.data_type() {
+    pub(super) fn take_nulls(self) -> Result<(Option<Bits>, Self), ArrayError> {
+        let validity = match (&self.part.validity, self.data_type()) {
             _ if self.nulls_taken => None,
-            DataType::Null => Some(Bits::repeated(false, self.len())),
-            _ => self.part.validity.clone(),
+            (None, DataType::Null) => Some(none_there(self.len())?),
+            (validity, _) => validity.clone(),
         };
-        (validity, Self { nulls_taken: true, ..self })
+        Ok((validity, Self { nulls_taken: true, ..self }))
     }
 
     /// Whether slots may be missing that nobody has taken yet.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use arrow_array::types as t;
 use arrow_array::{
     Array, ArrayRef, GenericListArray, OffsetSizeTrait, StructArray, new_null_array,
 };
@@ -23,22 +22,7 @@ use crate::values::Values;
 
 impl<A: Arrow> Arrow for Pooled<A> {
     fn export(&self, around: Outgoing) -> ArrayRef {
-        let inner = Outgoing { logical: around.logical, ..Outgoing::default() };
-        let (values, nulls) = (self.dictionary().export(inner), around.nulls);
-        match self.codes() {
-            Codes::U8(codes) => {
-                outgoing::dictionary::<t::UInt8Type, _, _>(self, codes, values, nulls)
-            }
-            Codes::U16(codes) => {
-                outgoing::dictionary::<t::UInt16Type, _, _>(self, codes, values, nulls)
-            }
-            Codes::U32(codes) => {
-                outgoing::dictionary::<t::UInt32Type, _, _>(self, codes, values, nulls)
-            }
-            Codes::U64(codes) => {
-                outgoing::dictionary::<t::UInt64Type, _, _>(self, codes, values, nulls)
-            }
-        }
+        outgoing::pooled(self, around)
     }
 
     fn import(from: Incoming<'_>) -> Result<Self, ArrayError> {

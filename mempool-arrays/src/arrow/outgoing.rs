@@ -1,17 +1,22 @@
 //! `Outgoing`: what an array of ours takes with it to Arrow, and the arrays of Arrow's that are made without a look at
-//! the bytes: what our own arrays have checked is not checked again, and what is mapped is not read.
+//! the bytes: what our own arrays have checked is not checked again, and what is mapped is not read. An array of a frame
+//! that this process has written in this session is believed here as it is when it is read.
 
 #![expect(unsafe_code, reason = "an invariant of ours is the one that Arrow asks for")]
 
 use std::sync::Arc;
 
 use arrow_array::types::{
-    ArrowDictionaryKeyType, ByteArrayType, GenericBinaryType, GenericStringType,
+    ArrowDictionaryKeyType, ByteArrayType, GenericBinaryType, GenericStringType, UInt8Type,
+    UInt16Type, UInt32Type, UInt64Type,
 };
-use arrow_array::{ArrayRef, DictionaryArray, GenericByteArray, OffsetSizeTrait, PrimitiveArray};
+use arrow_array::{
+    Array as _, ArrayRef, DictionaryArray, GenericByteArray, OffsetSizeTrait, PrimitiveArray,
+};
 use arrow_buffer::{BooleanBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use mempool_core::Buffer;
 
+use crate::arrow::Arrow;
 use crate::arrow::handed::share;
 use crate::bits::Bits;
 use crate::element::Element;
@@ -20,7 +25,7 @@ use crate::layout::Layout;
 use crate::list::List;
 use crate::nullable::Nullable;
 use crate::offsets::Offset;
-use crate::pooled::Pooled;
+use crate::pooled::{Codes, Pooled};
 use crate::string::{Binary, Strings};
 use crate::values::Values;
 
@@ -98,21 +103,36 @@ where
     Arc::new(unsafe { GenericByteArray::<T>::new_unchecked(ends, share(bytes), around.nulls) })
 }
 
-/// The codes `codes`, which are those of `pooled`, with its dictionary, which is `dictionary` at Arrow's.
-pub(super) fn dictionary<K, A: Layout, T: Element>(
-    pooled: &Pooled<A>,
-    codes: &Values<T>,
-    dictionary: ArrayRef,
+pub(super) fn pooled<A: Arrow>(pooled: &Pooled<A>, around: Outgoing) -> ArrayRef {
+    let inner = Outgoing { logical: around.logical, ..Outgoing::default() };
+    let (values, nulls) = (pooled.dictionary().export(inner), around.nulls);
+    assert_eq!(values.len(), pooled.dictionary().len(), "the dictionary, whole");
+    match pooled.codes() {
+        // SAFETY: all codes are below the length of the dictionary, as `Pooled` sees to, and `values` is that one.
+        Codes::U8(codes) => unsafe { dictionary::<UInt8Type>(codes, values, nulls) },
+        // SAFETY: as above.
+        Codes::U16(codes) => unsafe { dictionary::<UInt16Type>(codes, values, nulls) },
+        // SAFETY: as above.
+        Codes::U32(codes) => unsafe { dictionary::<UInt32Type>(codes, values, nulls) },
+        // SAFETY: as above.
+        Codes::U64(codes) => unsafe { dictionary::<UInt64Type>(codes, values, nulls) },
+    }
+}
+
+/// # Safety
+/// All codes are below the length of `values`.
+unsafe fn dictionary<K>(
+    codes: &Values<K::Native>,
+    values: ArrayRef,
     nulls: Option<NullBuffer>,
 ) -> ArrayRef
 where
-    K: ArrowDictionaryKeyType,
+    K: ArrowDictionaryKeyType<Native: Element>,
 {
-    assert!(dictionary.len() >= pooled.dictionary().len(), "the dictionary, whole");
     let codes = ScalarBuffer::new(share(codes.buffer()), 0, codes.len());
     let codes = PrimitiveArray::<K>::new(codes, nulls);
-    // SAFETY: all codes are below the length of the dictionary: `Pooled` sees to it.
-    Arc::new(unsafe { DictionaryArray::<K>::new_unchecked(codes, dictionary) })
+    // SAFETY: the caller's promise.
+    Arc::new(unsafe { DictionaryArray::<K>::new_unchecked(codes, values) })
 }
 
 fn assert_slots(nulls: Option<&NullBuffer>, slots: usize) {

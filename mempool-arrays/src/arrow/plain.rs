@@ -250,7 +250,7 @@ impl<A: Arrow> Arrow for Nullable<A> {
     }
 
     fn import(from: Incoming<'_>) -> Result<Self, ArrayError> {
-        let (validity, values) = from.take_nulls();
+        let (validity, values) = from.take_nulls()?;
         Self::new(A::import(values)?, validity)
     }
 
