@@ -180,6 +180,11 @@ pub(crate) fn hostile(workspace: &Workspace, package: &str, cases: &str) -> Invo
     whole(workspace, package, "hostile").env("HOSTILE_CASES", cases)
 }
 
+/// So many damaged Arrow files of each kind.
+pub(crate) fn arrow_files(workspace: &Workspace, files: &str) -> Invocation {
+    whole(workspace, "mempool-arrays", "arrow_files").env("DAMAGED_FILES", files)
+}
+
 /// So many arrays beside plain vectors, for each element in each layout.
 pub(crate) fn arrays(workspace: &Workspace, cases: &str) -> Invocation {
     whole(workspace, "mempool-arrays", "model").env("ARRAY_CASES", cases)
