@@ -95,7 +95,91 @@ impl<A: Layout> Nullable<A> {
         assert!(index < self.values.len(), "slot {index} of {}", self.values.len());
         self.validity.as_ref().is_none_or(|bits| bits.is_set(index))
     }
+
+    /// The values that are there, in order. It goes from set bit to set bit, and is faster than looking at all slots.
+    ///
+    /// ```
+    /// use mempool_arrays::{Nullable, Values};
+    ///
+    /// let numbers: Nullable<Values<f64>> = [Some(1.5), None, Some(2.5)].into_iter().collect();
+    /// assert_eq!(numbers.iter_valid().sum::<f64>(), 4.0);
+    /// ```
+    pub fn iter_valid(&self) -> impl Iterator<Item = A::Item<'_>> {
+        let set = |(word, bits)| SetBits(bits).map(move |bit| word * 64 + bit);
+        let slots = self.validity_words().enumerate().flat_map(set);
+        slots.filter_map(|slot| self.values.get(slot))
+    }
+
+    /// The validity in words, as of [`Bits::words`].
+    fn validity_words(&self) -> impl Iterator<Item = u64> {
+        let mut words = self.validity.as_ref().map(Bits::words);
+        let len = self.values.len();
+        (0..len.div_ceil(64)).map(move |word| match &mut words {
+            Some(words) => words.next().unwrap_or_default(),
+            None => u64::MAX >> (64 - (len - word * 64).min(64)),
+        })
+    }
 }
+
+/// The places of the bits that are set, the least significant first.
+struct SetBits(u64);
+
+impl Iterator for SetBits {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        let bit = self.0.trailing_zeros();
+        self.0 &= self.0.checked_sub(1)?;
+        Some(bit as usize)
+    }
+}
+
+/// Slots in order: the values, and a word of bits for 64 of them at a time.
+struct Slots<V, W> {
+    values: V,
+    words: W,
+    word: u64,
+    /// How many bits of the word are still to come.
+    ahead: u32,
+}
+
+impl<V: ExactSizeIterator, W: Iterator<Item = u64>> Iterator for Slots<V, W> {
+    type Item = Option<V::Item>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let value = self.values.next()?;
+        if self.ahead == 0 {
+            self.word = self.words.next()?;
+            self.ahead = u64::BITS;
+        }
+        let is_valid = self.word & 1 == 1;
+        self.word >>= 1;
+        self.ahead -= 1;
+        Some(is_valid.then_some(value))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.values.size_hint()
+    }
+
+    /// Word by word, which the compiler makes more of than of one slot after the other.
+    fn fold<B, F: FnMut(B, Self::Item) -> B>(mut self, start: B, mut step: F) -> B {
+        let mut folded = start;
+        while self.ahead > 0 {
+            let Some(slot) = self.next() else { return folded };
+            folded = step(folded, slot);
+        }
+        for word in self.words {
+            for at in 0..u64::BITS {
+                let Some(value) = self.values.next() else { return folded };
+                folded = step(folded, (word >> at & 1 == 1).then_some(value));
+            }
+        }
+        folded
+    }
+}
+
+impl<V: ExactSizeIterator, W: Iterator<Item = u64>> ExactSizeIterator for Slots<V, W> {}
 
 impl<T: Element> Nullable<Values<T>> {
     /// The values, 64 at a time and the rest at the end, each run with a word of which bit `i` is set where value `i` is
@@ -114,11 +198,7 @@ impl<T: Element> Nullable<Values<T>> {
     /// assert_eq!(sum, 4.0);
     /// ```
     pub fn words(&self) -> impl Iterator<Item = (u64, &[T])> {
-        let mut words = self.validity.as_ref().map(Bits::words);
-        self.values.chunks(64).map(move |values| {
-            let all = u64::MAX >> (64 - values.len());
-            (words.as_mut().map_or(all, |words| words.next().unwrap_or_default()), values)
-        })
+        self.validity_words().zip(self.values.chunks(64))
     }
 }
 
@@ -144,9 +224,7 @@ impl<A: Layout> Layout for Nullable<A> {
     }
 
     fn iter(&self) -> impl ExactSizeIterator<Item = Self::Item<'_>> {
-        let mut bits = self.validity.as_ref().map(Layout::iter);
-        let mut is_valid = move || bits.as_mut().is_none_or(|bits| bits.next() == Some(true));
-        self.values.iter().map(move |value| is_valid().then_some(value))
+        Slots { values: self.values.iter(), words: self.validity_words(), word: 0, ahead: 0 }
     }
 
     fn slice(&self, range: Range<usize>) -> Self {

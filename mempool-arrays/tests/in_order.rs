@@ -24,6 +24,16 @@ where
         assert_eq!(slice.iter().len(), range.len());
         assert!(slice.iter().eq((0..range.len()).map(|slot| slice.get(slot).unwrap())));
         assert!(slice.iter().eq(range.map(|slot| array.get(slot).unwrap())));
+        // By folding, from the start and from the middle of a word.
+        for skipped in [0, 3, 70] {
+            let (mut slots, mut next) = (slice.iter(), skipped.min(slice.len()));
+            (0..skipped).for_each(|_| drop(slots.next()));
+            slots.for_each(|slot| {
+                assert!(Some(slot) == slice.get(next));
+                next += 1;
+            });
+            assert_eq!(next, slice.len());
+        }
     }
 }
 
@@ -68,6 +78,7 @@ fn values_with_their_words_are_the_slots() {
                 values.iter().enumerate().map(slot)
             });
             assert!(slots.eq(slice.iter()));
+            assert!(slice.iter_valid().eq(slice.iter().flatten()));
         }
     }
 }
