@@ -208,8 +208,8 @@ impl<O: Offset> DoubleEndedIterator for Slots<'_, O> {
 
 /// Checks that all slots together are UTF-8 and that none starts within a character.
 ///
-/// A piece of ASCII needs one look at its high bits, and slots may meet anywhere in it. Another is checked as a whole, which
-/// is much faster than slot by slot, and then where slots meet, while it is in the processor's cache.
+/// Pieces are checked as a whole, which is much faster than slot by slot, and then where slots meet, while they are in the
+/// processor's cache.
 fn check_utf8<O: Offset>(binary: &Binary<O>) -> Result<(), ArrayError> {
     const PIECE: usize = 16 << 10;
     // A byte of the form 10xxxxxx goes on with the character before it.
@@ -220,14 +220,15 @@ fn check_utf8<O: Offset>(binary: &Binary<O>) -> Result<(), ArrayError> {
         let cut = rest.iter().skip(PIECE).position(|byte| !goes_on(byte));
         let piece = &rest[..cut.map_or(rest.len(), |more| PIECE + more)];
         let end = start + piece.len();
+        let offsets = binary.offsets.values();
+        // The first offset that lies at `at` or behind it.
+        let behind = |at: usize| offsets.partition_point(|end| end.less(first).index() < at);
+        if let Err(error) = simdutf8::compat::from_utf8(piece) {
+            let index = behind(start + error.valid_up_to() + 1).saturating_sub(1);
+            return Err(ArrayError::Utf8 { index: index as u64 });
+        }
+        // Anywhere in ASCII slots may meet.
         if !piece.is_ascii() {
-            let offsets = binary.offsets.values();
-            // The first offset that lies at `at` or behind it.
-            let behind = |at: usize| offsets.partition_point(|end| end.less(first).index() < at);
-            if let Err(error) = simdutf8::compat::from_utf8(piece) {
-                let index = behind(start + error.valid_up_to() + 1).saturating_sub(1);
-                return Err(ArrayError::Utf8 { index: index as u64 });
-            }
             let (from, to) = (behind(start), behind(end));
             let splits = |end: &O| goes_on(&run[end.less(first).index()]);
             if let Some(index) = offsets[from..to].iter().position(splits) {
