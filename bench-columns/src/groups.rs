@@ -43,6 +43,12 @@ impl<V: Copy + Default> Groups<V> {
         (slot.0 == key).then_some(&mut slot.1)
     }
 
+    /// Forgets all keys, and keeps the room for them.
+    pub(crate) fn clear(&mut self) {
+        self.slots.fill((NO_KEY, V::default()));
+        self.used = 0;
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (i64, V)> {
         self.slots.iter().filter(|slot| slot.0 != NO_KEY).copied()
     }
@@ -93,10 +99,11 @@ impl<R> Partitioner<R> {
     pub(crate) fn add(&mut self, key: i64, record: R) {
         let high = u128::from(hash(key)) * PARTITIONS as u128;
         let (full, growing) = &mut self.partitions[(high >> 64) as usize];
-        growing.push(record);
-        if growing.len() == CHUNK_ROWS {
-            full.push(std::mem::take(growing));
+        if growing.len() == growing.capacity() {
+            let next = Vec::with_capacity(CHUNK_ROWS);
+            full.push(std::mem::replace(growing, next));
         }
+        growing.push(record);
     }
 
     /// The partitions of all threads in their order.

@@ -181,9 +181,10 @@ fn join(
     orders: &[Partition<Placed>],
 ) -> Vec<Partition<Open>> {
     let pairs: Vec<_> = customers.iter().zip(orders).collect();
-    let found = on_threads(tables.threads, pairs.len(), Partitioner::new, |partitioner, index| {
+    let start = || (Partitioner::new(), Groups::<()>::new());
+    let found = on_threads(tables.threads, pairs.len(), start, |(partitioner, wanted), index| {
         let (customers, orders) = pairs[index];
-        let mut wanted = Groups::<()>::new();
+        wanted.clear();
         customers.iter().flatten().for_each(|customer| *wanted.entry(customer.key) = ());
         for placed in orders.iter().flatten() {
             if wanted.get_mut(placed.customer_key).is_some() {
@@ -191,7 +192,7 @@ fn join(
             }
         }
     });
-    Partitioner::finish(found)
+    Partitioner::finish(found.into_iter().map(|(partitioner, _)| partitioner).collect())
 }
 
 /// Sums revenue by order, and keeps the ten best.
@@ -207,9 +208,10 @@ fn best(tables: &Tables, orders: &[Partition<Open>], late: &[Partition<Amount>])
         }
     };
     let pairs: Vec<_> = orders.iter().zip(late).collect();
-    let found = on_threads(tables.threads, pairs.len(), Vec::new, |best, index| {
+    let start = || (Vec::new(), Groups::<Unshipped>::new());
+    let found = on_threads(tables.threads, pairs.len(), start, |(best, groups), index| {
         let (orders, late) = pairs[index];
-        let mut groups = Groups::<Unshipped>::new();
+        groups.clear();
         for &Open { key, date, ship_priority } in orders.iter().flatten() {
             *groups.entry(key) = Unshipped { key, revenue: 0, date, ship_priority };
         }
@@ -222,7 +224,7 @@ fn best(tables: &Tables, orders: &[Partition<Open>], late: &[Partition<Amount>])
         with_revenue.for_each(|(_, order)| add(best, order));
     });
     let mut all = Vec::new();
-    found.into_iter().flatten().for_each(|order| add(&mut all, order));
+    found.into_iter().flat_map(|(best, _)| best).for_each(|order| add(&mut all, order));
     all
 }
 
@@ -267,13 +269,15 @@ fn sums<A: Send>(
     start: impl Fn() -> A + Sync,
     note: impl Fn(&mut A, i64, i64) + Sync,
 ) -> Vec<A> {
-    on_threads(tables.threads, partitions.len(), start, |found, index| {
-        let mut groups = Groups::<i64>::new();
+    let start = || (start(), Groups::<i64>::new());
+    let found = on_threads(tables.threads, partitions.len(), start, |(found, groups), index| {
+        groups.clear();
         for one in partitions[index].iter().flatten() {
             *groups.entry(one.key) += one.amount;
         }
         groups.iter().for_each(|(key, sum)| note(found, key, sum));
-    })
+    });
+    found.into_iter().map(|(found, _)| found).collect()
 }
 
 /// Query 18.

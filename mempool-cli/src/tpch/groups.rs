@@ -56,6 +56,12 @@ impl<V: Copy + Default> Groups<V> {
         (slot.key == key).then_some(&mut slot.value)
     }
 
+    /// Forgets all keys, and keeps the room for them.
+    pub(crate) fn clear(&mut self) {
+        self.slots.fill(Slot { key: NO_KEY, value: V::default() });
+        self.used = 0;
+    }
+
     /// How many keys there are.
     pub(crate) fn len(&self) -> usize {
         self.used
@@ -139,6 +145,9 @@ mod tests {
         assert_eq!(groups.get_mut(9_999), None);
         assert_eq!(groups.len(), expected.len());
         assert_eq!(groups.iter().collect::<BTreeMap<_, _>>(), expected);
+        assert_eq!(pool.stats().used_bytes, (groups.slots.len() * SLOT_BYTES) as u64);
+        groups.clear();
+        assert_eq!((groups.len(), groups.iter().count(), groups.get_mut(1)), (0, 0, None));
         assert_eq!(pool.stats().used_bytes, (groups.slots.len() * SLOT_BYTES) as u64);
         drop(groups);
         assert_eq!(pool.stats().used_bytes, 0);

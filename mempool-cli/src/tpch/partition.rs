@@ -1,9 +1,9 @@
 //! Records parted by the hash of their key, so that all of one key meet in one partition: each partition is a list of chunks that are built inside the memory
 //! limit.
 
-use mempool_codec::Rkyv;
-use mempool_core::{Build, Builder, Codec};
-use rkyv::{Archive, Serialize};
+use bytemuck::{Pod, Zeroable};
+use mempool_arrays::{Element, ElementType};
+use mempool_core::Reservation;
 
 use super::{
     groups::hash,
@@ -12,29 +12,27 @@ use super::{
 };
 use crate::error::CliError;
 
-/// What is parted.
-pub(crate) trait Record: Clone + Send + Sync + 'static {
+/// What is parted: plain data, which lies in the pool as it does here.
+pub(crate) trait Record: Element {
     /// What it is parted by.
     fn key(&self) -> i64;
 }
 
 /// An amount that is summed by key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
 pub(crate) struct Amount {
     pub(crate) key: i64,
     pub(crate) amount: i64,
 }
 
+impl Element for Amount {
+    const TYPE: ElementType = ElementType::record::<Self>("amount");
+}
+
 impl Record for Amount {
     fn key(&self) -> i64 {
         self.key
-    }
-}
-
-impl From<&ArchivedAmount> for Amount {
-    #[inline]
-    fn from(amount: &ArchivedAmount) -> Self {
-        Self { key: amount.key.to_native(), amount: amount.amount.to_native() }
     }
 }
 
@@ -54,31 +52,23 @@ pub(crate) fn runs(amounts: impl Iterator<Item = Amount>) -> impl Iterator<Item 
 pub(crate) type Partition<R> = Vec<Chunk<Vec<R>>>;
 
 /// One thread's share of all partitions while they grow.
-pub(crate) struct Partitioner<'a, R: Record>
-where
-    Rkyv: Build<Vec<R>>,
-{
+pub(crate) struct Partitioner<'a, R> {
     job: &'a Job<'a>,
     chunk_rows: usize,
     growing: Vec<Growing<R>>,
 }
 
 /// One thread's share of one partition: what is full, and what is not.
-struct Growing<R: Record>
-where
-    Rkyv: Build<Vec<R>>,
-{
+struct Growing<R> {
     full: Partition<R>,
-    builder: Option<Builder<Rkyv, Vec<R>>>,
-    rows: usize,
+    /// With room for a whole chunk from its first record on, so that it takes what was reserved for it and no more.
+    records: Vec<R>,
+    room: Option<Reservation>,
 }
 
-impl<'a, R: Record> Partitioner<'a, R>
-where
-    Rkyv: Build<Vec<R>, Piece = [R]>,
-{
+impl<'a, R: Record> Partitioner<'a, R> {
     pub(crate) fn new(job: &'a Job<'a>, plan: GroupPlan) -> Self {
-        let none = || Growing { full: Vec::new(), builder: None, rows: 0 };
+        let none = || Growing { full: Vec::new(), records: Vec::new(), room: None };
         let growing = std::iter::repeat_with(none).take(plan.partitions).collect();
         Self { job, chunk_rows: plan.chunk_rows::<R>(), growing }
     }
@@ -87,18 +77,14 @@ where
     ///
     /// # Errors
     /// The pool fails.
+    #[inline]
     pub(crate) fn add(&mut self, record: R) -> Result<(), CliError> {
         let index = partition_of(record.key(), self.growing.len());
         let Some(growing) = self.growing.get_mut(index) else { return Ok(()) };
-        let builder = match &mut growing.builder {
-            Some(builder) => builder,
-            empty => empty.insert(self.job.pool.builder()?),
-        };
-        builder.push(std::slice::from_ref(&record))?;
-        growing.rows += 1;
-        if growing.rows == self.chunk_rows {
-            growing.end_chunk()?;
+        if growing.records.len() == growing.records.capacity() {
+            growing.start_chunk(self.job, self.chunk_rows)?;
         }
+        growing.records.push(record);
         Ok(())
     }
 
@@ -108,10 +94,10 @@ where
     /// The pool fails.
     pub(crate) fn finish(threads: Vec<Self>) -> Result<Vec<Partition<R>>, CliError> {
         let mut partitions = Vec::new();
-        for partitioner in threads {
-            partitions.resize_with(partitioner.growing.len(), Vec::new);
-            for (all, mut growing) in partitions.iter_mut().zip(partitioner.growing) {
-                growing.end_chunk()?;
+        for Self { job, growing, .. } in threads {
+            partitions.resize_with(growing.len(), Vec::new);
+            for (all, mut growing) in partitions.iter_mut().zip(growing) {
+                growing.end_chunk(job)?;
                 all.append(&mut growing.full);
             }
         }
@@ -119,37 +105,48 @@ where
     }
 }
 
-impl<R: Record> Growing<R>
-where
-    Rkyv: Build<Vec<R>>,
-{
-    fn end_chunk(&mut self) -> Result<(), CliError> {
-        let Some(builder) = self.builder.take() else { return Ok(()) };
-        let rows = std::mem::take(&mut self.rows) as u64;
+impl<R: Record> Growing<R> {
+    /// Ends the chunk that is full, if there is one, and makes room for the next.
+    #[cold]
+    fn start_chunk(&mut self, job: &Job<'_>, rows: usize) -> Result<(), CliError> {
+        self.end_chunk(job)?;
+        self.room = Some(job.pool.reserve((rows * size_of::<R>()) as u64)?);
+        self.records = Vec::with_capacity(rows);
+        Ok(())
+    }
+
+    fn end_chunk(&mut self, job: &Job<'_>) -> Result<(), CliError> {
+        let mut records = std::mem::take(&mut self.records);
+        if records.is_empty() {
+            return Ok(());
+        }
+        // The last chunk need not be full.
+        records.shrink_to_fit();
+        let rows = records.len() as u64;
         let bytes = rows * size_of::<R>() as u64;
-        self.full.push(Chunk { reference: builder.finish()?, rows, bytes });
+        // The pool takes the vector over and counts it itself; for a moment both do.
+        let reference = job.columns.set(records).map_err(|rejected| rejected.error)?;
+        self.room = None;
+        self.full.push(Chunk { reference, rows, bytes });
         Ok(())
     }
 }
 
 /// Rows of a partition.
-pub(crate) fn rows_of<R>(partition: &Partition<R>) -> u64 {
+pub(crate) fn rows_of<R: Record>(partition: &Partition<R>) -> u64 {
     partition.iter().map(|chunk| chunk.rows).sum()
 }
 
-/// Shows each chunk of a partition to `look`.
+/// Shows the records of each chunk of a partition to `look`.
 ///
 /// # Errors
 /// The pool fails, or what `look` says.
 pub(crate) fn each_chunk<R: Record>(
     job: &Job<'_>,
     partition: &Partition<R>,
-    mut look: impl FnMut(&<Rkyv as Codec<Vec<R>>>::View) -> Result<(), CliError>,
-) -> Result<(), CliError>
-where
-    Rkyv: Codec<Vec<R>>,
-{
-    partition.iter().try_for_each(|chunk| look(&*job.pool.get(&chunk.reference)?))
+    mut look: impl FnMut(&[R]) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    partition.iter().try_for_each(|chunk| look(&job.columns.get(&chunk.reference)?))
 }
 
 /// Which of `partitions` a key belongs to: the share of the hash's range that its high bits fall in.

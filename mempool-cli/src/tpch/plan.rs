@@ -162,6 +162,10 @@ impl GroupPlan {
     /// What all threads have not yet made chunks of takes a third of the limit at most.
     const BUILDER_SHARE: u64 = 3;
 
+    /// Where there is room for them, so many at least, and four for each thread: all threads have some, and a table is not much larger than the processor's
+    /// caches.
+    const PARTITIONS_MIN: u64 = 16;
+
     /// Largest chunk.
     const CHUNK_BYTES_MAX: u64 = 512 << 10;
 
@@ -177,8 +181,10 @@ impl GroupPlan {
         let threads_u64 = threads.max(2) as u64;
         let groups_bytes = Source::orders_expected(scale) * Self::GROUP_BYTES;
         let table_bytes = (limit_bytes / (Self::TABLE_SHARE * threads_u64)).max(1);
-        let partitions = groups_bytes.div_ceil(table_bytes).max(1);
-        let chunk_bytes = limit_bytes / (Self::BUILDER_SHARE * threads_u64) / partitions;
+        let builder_bytes = limit_bytes / (Self::BUILDER_SHARE * threads_u64);
+        let enough = Self::PARTITIONS_MIN.max(4 * threads_u64).min(builder_bytes / Self::BYTES_MIN);
+        let partitions = groups_bytes.div_ceil(table_bytes).max(enough).max(1);
+        let chunk_bytes = builder_bytes / partitions;
         if chunk_bytes < Self::BYTES_MIN {
             let shares = Self::TABLE_SHARE * Self::BUILDER_SHARE * threads_u64 * threads_u64;
             let square =
@@ -266,6 +272,15 @@ mod tests {
             assert!(tables <= limit_bytes / 7, "{plan:?} at {scale}: {tables}");
             assert!(rows.is_power_of_two());
         }
+    }
+
+    #[test]
+    fn all_threads_have_partitions_where_there_is_room() {
+        let partitions =
+            |limit_bytes, threads| GroupPlan::new(0.01, limit_bytes, threads).unwrap().partitions;
+        assert_eq!(partitions(8 << 30, 2), 16);
+        assert_eq!(partitions(8 << 30, 64), 256);
+        assert_eq!(partitions(2560 << 10, 1), 13);
     }
 
     #[test]

@@ -91,11 +91,11 @@ fn group(
     let running = job.start("13: group", partitions.iter().map(rows_of).sum());
     let parts = job.on_threads(partitions.len(), |queue| {
         let mut found = Distribution::default();
+        let mut groups = Groups::new(job.pool.reserve(0)?);
         while let Some(partition) = queue.take().and_then(|index| partitions.get(index)) {
-            let mut groups = Groups::new(job.pool.reserve(0)?);
+            groups.clear();
             each_chunk(job, partition, |ones| {
-                let mut ones = ones.iter().map(Amount::from);
-                Ok(ones.try_for_each(|one| groups.add(one.key, one.amount))?)
+                Ok(ones.iter().try_for_each(|one| groups.add(one.key, one.amount))?)
             })?;
             running.add(rows_of(partition), 0);
             groups.iter().for_each(|(_, orders)| found.add(orders, 1));

@@ -145,11 +145,11 @@ fn group(
     let parts = job.on_threads(partitions.len(), |queue| {
         let mut large = job.reserved()?;
         let mut count = 0;
+        let mut groups = Groups::new(job.pool.reserve(0)?);
         while let Some(partition) = queue.take().and_then(|index| partitions.get(index)) {
-            let mut groups = Groups::new(job.pool.reserve(0)?);
+            groups.clear();
             each_chunk(job, partition, |sums| {
-                let mut sums = sums.iter().map(Amount::from);
-                Ok(sums.try_for_each(|sum| groups.add(sum.key, sum.amount))?)
+                Ok(sums.iter().try_for_each(|sum| groups.add(sum.key, sum.amount))?)
             })?;
             running.add(
                 partition.iter().map(|chunk| chunk.rows).sum(),

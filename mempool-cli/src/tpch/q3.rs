@@ -11,7 +11,8 @@
 
 use std::cmp::Reverse;
 
-use rkyv::{Archive, Serialize};
+use bytemuck::{Pod, Zeroable};
+use mempool_arrays::{Element, ElementType};
 
 use super::{
     customer::CustomerColumns,
@@ -54,10 +55,15 @@ struct Unshipped {
 }
 
 /// An order whose customer is to be found.
-#[derive(Clone, Copy, Debug, Archive, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[repr(C)]
 pub(crate) struct Placed {
     customer_key: i64,
     order: Open,
+}
+
+impl Element for Placed {
+    const TYPE: ElementType = ElementType::record::<Self>("placed order");
 }
 
 impl Record for Placed {
@@ -67,26 +73,21 @@ impl Record for Placed {
 }
 
 /// An order whose lines are to be found.
-#[derive(Clone, Copy, Debug, Archive, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[repr(C)]
 pub(crate) struct Open {
     key: i64,
     date: i32,
     ship_priority: i32,
 }
 
+impl Element for Open {
+    const TYPE: ElementType = ElementType::record::<Self>("open order");
+}
+
 impl Record for Open {
     fn key(&self) -> i64 {
         self.key
-    }
-}
-
-impl From<&ArchivedOpen> for Open {
-    fn from(order: &ArchivedOpen) -> Self {
-        Self {
-            key: order.key.to_native(),
-            date: order.date.to_native(),
-            ship_priority: order.ship_priority.to_native(),
-        }
     }
 }
 
@@ -172,16 +173,17 @@ fn join(
     let pairs: Vec<_> = customers.iter().zip(orders).collect();
     let parts = job.on_threads(pairs.len(), |queue| {
         let mut partitioner = Partitioner::new(job, plan);
+        let mut wanted = Groups::<()>::new(job.pool.reserve(0)?);
         while let Some((customers, orders)) = queue.take().and_then(|index| pairs.get(index)) {
-            let mut wanted = Groups::<()>::new(job.pool.reserve(0)?);
+            wanted.clear();
             each_chunk(job, customers, |customers| {
-                let mut keys = customers.iter().map(|customer| customer.key.to_native());
+                let mut keys = customers.iter().map(|customer| customer.key);
                 Ok(keys.try_for_each(|key| wanted.entry(key).map(|_| ()))?)
             })?;
             each_chunk(job, orders, |orders| {
                 orders.iter().try_for_each(|placed| {
-                    let is_wanted = wanted.get_mut(placed.customer_key.to_native()).is_some();
-                    if is_wanted { partitioner.add(Open::from(&placed.order)) } else { Ok(()) }
+                    let is_wanted = wanted.get_mut(placed.customer_key).is_some();
+                    if is_wanted { partitioner.add(placed.order) } else { Ok(()) }
                 })
             })?;
             running.add(rows_of(orders), 0);
@@ -201,17 +203,17 @@ fn group(
     let pairs: Vec<_> = orders.iter().zip(late).collect();
     let parts = job.on_threads(pairs.len(), |queue| {
         let (mut best, mut count) = (ShippingPriority::default(), 0);
+        let mut groups = Groups::<Unshipped>::new(job.pool.reserve(0)?);
         while let Some((orders, late)) = queue.take().and_then(|index| pairs.get(index)) {
-            let mut groups = Groups::<Unshipped>::new(job.pool.reserve(0)?);
+            groups.clear();
             each_chunk(job, orders, |orders| {
-                orders.iter().map(Open::from).try_for_each(|order| {
-                    let Open { key, date, ship_priority } = order;
+                orders.iter().try_for_each(|&Open { key, date, ship_priority }| {
                     *groups.entry(key)? = Unshipped { key, revenue_e4: 0, date, ship_priority };
                     Ok(())
                 })
             })?;
             each_chunk(job, late, |late| {
-                for revenue in late.iter().map(Amount::from) {
+                for revenue in late {
                     if let Some(order) = groups.get_mut(revenue.key) {
                         order.revenue_e4 += revenue.amount;
                     }
