@@ -29,6 +29,14 @@ pub(crate) enum Command {
     #[command(long_about = TPCH_ABOUT, after_long_help = TPCH_EXAMPLES, after_help = "`mempool tpch --help` has examples.")]
     Tpch(TpchArgs),
 
+    /// Make a sorted table of a CSV file that may be larger than memory
+    #[command(long_about = IMPORT_ABOUT, after_long_help = IMPORT_EXAMPLES)]
+    Import(ImportArgs),
+
+    /// Show a saved table: its columns, its first rows, and figures of each column
+    #[command(long_about = SHOW_ABOUT, after_long_help = SHOW_EXAMPLES)]
+    Show(ShowArgs),
+
     /// Measure this machine and this disk: how fast values are set, spilled and read
     #[command(long_about = BENCH_ABOUT, after_long_help = BENCH_EXAMPLES)]
     Bench(BenchArgs),
@@ -169,6 +177,90 @@ impl Threads {
             Self::Auto => thread::available_parallelism().map_or(1, usize::from),
         }
     }
+}
+
+const IMPORT_ABOUT: &str = "\
+Make a sorted table of a CSV file that may be larger than memory
+
+The first line names the columns. The file is read twice. The first pass finds the type of each column, which fits all of its fields: integers (i64), floats, true and false, days (2024-02-29), \
+moments (2024-02-29 13:00:00, with T, a fraction or Z), else text. What would not print the same way again, such as 007, stays text; text of few values that repeat (at most 65,536, and half as many as there are fields) is pooled. An empty field is missing; \"\" is an empty text. Lines without a byte are no rows.
+
+The second pass loads the rows into tables of a share of the memory limit. With --index each is sorted and spilled, and all are merged; rows that are equal by the index keep the order of the file. \
+The result is a directory of saved tables that follow one another, which appears when it is whole: `mempool show` shows it, `mempool verify` checks its chunks, and programs read them with mempool-arrays.";
+
+const IMPORT_EXAMPLES: &str = "\
+Examples:
+  Sorted by two columns, in 256 MiB of memory; the result is trips.mempool
+    mempool import trips.csv --index city,day --memory-limit 256MiB
+
+  In the order of the file, to another place, spilling to another disk
+    mempool import trips.csv --out /data/trips --disk /mnt/fast
+
+Exit codes: 0 the table is there; 1 the file is not as it should be, or a limit was passed; 2 the command line is wrong; 3 the machine refused; \
+130 (or 128 and the number of another signal) it was stopped, and removed its files.";
+
+#[derive(Args)]
+pub(crate) struct ImportArgs {
+    /// The file, .csv or .tsv
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// Columns to sort by, the first one first, with commas or by repeating it; without it rows keep their order
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
+    pub(crate) index: Vec<String>,
+
+    /// Memory that the pool may use: 256MiB, 75% (of the machine or the container) or auto (half)
+    #[arg(long, env = "MEMPOOL_MEMORY_LIMIT", value_name = "SIZE", default_value = "256MiB")]
+    pub(crate) memory_limit: Size,
+
+    /// Directory to spill to, several as for `mempool tpch`
+    #[arg(long, env = "MEMPOOL_DISK", value_name = "DIR[:LIMIT]", value_delimiter = ',', default_value = ".", value_parser = PathBufValueParser::new().map(SpillDirectory::from))]
+    pub(crate) disk: Vec<SpillDirectory>,
+
+    /// Directory to make for the table; nothing may be there. Beside the file if this is not given, FILE with .mempool at its end
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// First rows to print
+    #[arg(long, value_name = "N", default_value = "5")]
+    pub(crate) rows: usize,
+
+    /// Print the report as JSON on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const SHOW_ABOUT: &str = "\
+Show a saved table: its columns, its first rows, and figures of each column
+
+Reads a table that `save_to_disk` wrote, or the directory that `mempool import` made, one chunk after the other. Each file is copied into a session below --disk (shared with it, where the file system can), \
+where nobody else can change it; every byte is compared with its checksum and every row with the index before anything is believed. Figures are of all rows: missing slots, different values of pooled columns, the least and the greatest value, the mean of numbers, bytes of text.";
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  mempool show trips.mempool
+  mempool show trips.mempool/chunk-00000.frame --rows 20
+  mempool show trips.mempool --json | jq .columns
+
+Exit codes: 0 the table is whole; 1 it is damaged, or no table; 3 it cannot be read.";
+
+#[derive(Args)]
+pub(crate) struct ShowArgs {
+    /// The file, or the directory that `mempool import` made
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// First rows to print
+    #[arg(long, value_name = "N", default_value = "10")]
+    pub(crate) rows: usize,
+
+    /// Directory that the session is made in, several as for `mempool tpch`
+    #[arg(long, env = "MEMPOOL_DISK", value_name = "DIR[:LIMIT]", value_delimiter = ',', default_value = ".", value_parser = PathBufValueParser::new().map(SpillDirectory::from))]
+    pub(crate) disk: Vec<SpillDirectory>,
+
+    /// Print it as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 const BENCH_ABOUT: &str = "\

@@ -10,7 +10,9 @@ use crate::{
     bench::SizeOutOfRange,
     disk::DiskTooSmall,
     filters::KeyError,
+    import::ImportError,
     saved::SavedError,
+    show::ShowError,
     stop::Stopped,
     tpch::{NoQuery, plan::LimitTooSmall},
 };
@@ -60,6 +62,12 @@ pub(crate) enum CliError {
         "cannot look for sessions; give the directory that `.mempool` is in, and that you may read"
     )]
     Sessions(#[from] SpillError),
+    /// A file cannot become a table.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// A saved table cannot be shown.
+    #[error(transparent)]
+    Show(#[from] ShowError),
     /// There is no key.
     #[error(
         "cannot encrypt or decrypt; give a file with 32 random bytes, or 64 hexadecimal digits, with --key-file FILE"
@@ -95,6 +103,8 @@ impl CliError {
             | Self::Container(_)
             | Self::Retained(SpillError::Damaged { .. }) => 1,
             Self::Limit(_) | Self::Query(_) | Self::Size(_) => 2,
+            Self::Import(error) => error.exit_code(),
+            Self::Show(error) => error.exit_code(),
             Self::Stopped(stopped) => stopped.exit_code,
             _ => 3,
         }

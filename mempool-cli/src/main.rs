@@ -3,12 +3,14 @@
 mod allocator;
 mod bench;
 mod card;
+mod chunks;
 mod cli;
 mod containers;
 mod disk;
 mod error;
 mod filters;
 mod gc;
+mod import;
 mod inspect;
 mod manual;
 mod memory;
@@ -19,6 +21,7 @@ mod saved;
 #[cfg(test)]
 mod scratch;
 mod settings;
+mod show;
 mod size;
 mod stop;
 mod tpch;
@@ -31,7 +34,8 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use card::PROCESS_ALLOWANCE_BYTES;
 use cli::{
-    BenchArgs, Cli, Command, ConfigArgs, GcArgs, InspectArgs, ManArgs, TpchArgs, VerifyArgs,
+    BenchArgs, Cli, Command, ConfigArgs, GcArgs, ImportArgs, InspectArgs, ManArgs, ShowArgs,
+    TpchArgs, VerifyArgs,
 };
 use containers::ContainerInspection;
 use error::CliError;
@@ -57,6 +61,8 @@ fn main() -> ExitCode {
     };
     let done = match cli.command {
         Command::Tpch(args) => tpch(&args),
+        Command::Import(args) => import(&args),
+        Command::Show(args) => show(&args),
         Command::Bench(args) => bench(&args),
         Command::Config(args) => config(&matches, &args),
         Command::Inspect(args) => inspect(&args),
@@ -104,6 +110,29 @@ fn tpch(args: &TpchArgs) -> Result<u8, CliError> {
     let text = if args.json { card.json()? } else { card.to_string() };
     print(&text)?;
     Ok(u8::from(!card.failures().is_empty()))
+}
+
+fn import(args: &ImportArgs) -> Result<u8, CliError> {
+    let memory_bytes = || Machine::this().memory().map(|memory| memory.bytes);
+    let options = import::Options {
+        file: args.file.clone(),
+        index: args.index.clone(),
+        memory_limit_bytes: args.memory_limit.resolve(memory_bytes)?,
+        disks: args.disk.clone(),
+        out: args.out.clone(),
+        rows: args.rows,
+    };
+    prepare(options.memory_limit_bytes);
+    let report = import::run(&options, Progress::detect(), Stop::on_signals()?)?;
+    output::either(&report, args.json)?;
+    Ok(u8::from(!report.failures().is_empty()))
+}
+
+fn show(args: &ShowArgs) -> Result<u8, CliError> {
+    let (file, rows, disks) = (args.file.clone(), args.rows, args.disk.clone());
+    let shown = show::run(&show::Options { file, rows, disks }, &Stop::on_signals()?)?;
+    output::either(&shown, args.json)?;
+    Ok(0)
 }
 
 fn bench(args: &BenchArgs) -> Result<u8, CliError> {

@@ -48,7 +48,9 @@ mod tests {
     fn each_shell_learns_each_command() {
         for shell in Shell::value_variants() {
             let text = completions(*shell);
-            for name in ["tpch", "config", "inspect", "verify", "gc", "memory-limit"] {
+            for name in
+                ["tpch", "import", "show", "config", "inspect", "verify", "gc", "memory-limit"]
+            {
                 assert!(text.contains(name), "{name} for {shell}");
             }
         }
@@ -59,7 +61,7 @@ mod tests {
         assert!(page().unwrap().contains("mempool"));
         let scratch = Scratch::new();
         pages(scratch.path()).unwrap();
-        for name in ["mempool.1", "mempool-tpch.1", "mempool-gc.1"] {
+        for name in ["mempool.1", "mempool-tpch.1", "mempool-import.1", "mempool-gc.1"] {
             assert!(scratch.path().join(name).is_file(), "{name}");
         }
         assert!(pages(&scratch.path().join("none")).is_err());

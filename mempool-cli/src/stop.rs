@@ -25,7 +25,7 @@ pub(crate) struct Stop {
 
 /// The job was stopped by a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("stopped by {name} before there was a proof; what was spilled is removed")]
+#[error("stopped by {name} before there was an answer; what was spilled is removed")]
 pub(crate) struct Stopped {
     name: &'static str,
     /// 128 and the signal's number, as a shell says it.
