@@ -18,7 +18,9 @@ use mempool_core::{Buffer, Result, type_tag};
 
 use crate::description::{Kind, Node};
 use crate::error::ArrayError;
-use crate::layout::{Buildable, Builder, Growing, Layout, Meter, Rearrange, debug};
+use crate::layout::{
+    Belief, Buildable, Builder, Growing, Layout, Meter, Rearrange, Replacing, debug,
+};
 use crate::part::{Assembly, Parts, check_length};
 use crate::values::adopt;
 
@@ -235,6 +237,7 @@ impl Layout for Bits {
     type Item<'a> = bool;
 
     const TAG: u64 = type_tag("bits");
+    const BELIEF: Belief<Self> = Belief::OWN;
 
     fn len(&self) -> usize {
         self.len
@@ -278,8 +281,8 @@ impl Layout for Bits {
         visit(&self.bytes);
     }
 
-    fn replace(&mut self, replace: &mut dyn FnMut(&mut Buffer) -> Result<()>) -> Result<()> {
-        replace(&mut self.bytes)
+    fn replace(&mut self, replace: &mut Replacing<'_>) -> Result<()> {
+        replace.buffer(&mut self.bytes)
     }
 }
 

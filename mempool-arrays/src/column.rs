@@ -10,7 +10,7 @@ use mempool_core::{Buffer, Result, type_tag};
 use crate::bits::Bits;
 use crate::description::Kind;
 use crate::error::ArrayError;
-use crate::layout::{Layout, Meter, Rearrange, debug};
+use crate::layout::{Belief, Layout, Meter, Rearrange, Replacing, debug};
 use crate::list::List;
 use crate::nullable::Nullable;
 use crate::part::{Assembly, Parts, convert};
@@ -19,7 +19,7 @@ use crate::pooled::Pooled;
 use crate::string::{Binary, Strings};
 use crate::structs::Struct;
 use crate::units::Units;
-use crate::value::Value;
+use crate::value::{Value, order_slots};
 use crate::values::Values;
 
 /// An array of any type, known at run time: what tables are made of.
@@ -253,6 +253,7 @@ impl Layout for Column {
     type Item<'a> = Value<'a>;
 
     const TAG: u64 = type_tag("column");
+    const BELIEF: Belief<Self> = Belief::OWN;
 
     fn len(&self) -> usize {
         Self::len(self)
@@ -344,9 +345,9 @@ impl Layout for Column {
         }
     }
 
-    fn replace(&mut self, replace: &mut dyn FnMut(&mut Buffer) -> Result<()>) -> Result<()> {
+    fn replace(&mut self, replace: &mut Replacing<'_>) -> Result<()> {
         match &mut self.array {
-            Array::Plain(plain) => replace(plain.buffer_mut()),
+            Array::Plain(plain) => replace.buffer(plain.buffer_mut()),
             Array::Bits(bits) => bits.replace(replace),
             Array::Units(units) => units.replace(replace),
             Array::Strings32(strings) => strings.replace(replace),
@@ -412,7 +413,7 @@ impl Column {
 impl PartialEq for Column {
     /// What slots show counts, and not how it is stored.
     fn eq(&self, other: &Self) -> bool {
-        self.len() == other.len() && self.iter().eq(other.iter())
+        order_slots(self, other).is_eq()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::Hasher;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use mempool_core::{Buffer, Result};
@@ -23,6 +24,10 @@ pub trait Layout: Clone + fmt::Debug + Send + Sync + Sized + 'static {
     /// A tag of the type, the same in every build: it is what the frame of a value says that it holds. A layout with
     /// children [combines](tag_over) its own with theirs.
     const TAG: u64;
+
+    /// Whether its arrays are believed when this process reads back what it has written itself. Those of this crate are;
+    /// a layout of your own stays with the default, and is checked as if somebody else had written it.
+    const BELIEF: Belief<Self> = Belief::NONE;
 
     /// How many slots it has.
     fn len(&self) -> usize;
@@ -67,11 +72,62 @@ pub trait Layout: Clone + fmt::Debug + Send + Sync + Sized + 'static {
     /// Shows each buffer to `visit`.
     fn visit(&self, visit: &mut dyn FnMut(&Buffer));
 
-    /// Lets `replace` put another buffer of the same bytes in the place of each.
+    /// Has `replace` put another buffer of the same bytes in the place of each.
     ///
     /// # Errors
     /// What `replace` says.
-    fn replace(&mut self, replace: &mut dyn FnMut(&mut Buffer) -> Result<()>) -> Result<()>;
+    fn replace(&mut self, replace: &mut Replacing<'_>) -> Result<()>;
+}
+
+/// What puts other buffers of the same bytes in the place of an array's own. Only a pool makes one: an array believes what is in
+/// its buffers, so nobody else may put something there.
+pub struct Replacing<'a>(pub(crate) &'a mut dyn FnMut(&mut Buffer) -> Result<()>);
+
+impl Replacing<'_> {
+    /// Replaces one buffer.
+    ///
+    /// # Errors
+    /// When there is no room for the other one.
+    pub fn buffer(&mut self, buffer: &mut Buffer) -> Result<()> {
+        (self.0)(buffer)
+    }
+}
+
+impl fmt::Debug for Replacing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Replacing")
+    }
+}
+
+/// Whether arrays `A` are believed when this process reads back what it has written itself.
+///
+/// Text that was checked once is not looked at again, so who writes it must be known. The type says whose belief it is: that of
+/// our layouts cannot be taken for another's.
+pub struct Belief<A> {
+    believed: bool,
+    of: PhantomData<fn() -> A>,
+}
+
+impl<A> Belief<A> {
+    /// What comes back is checked, whoever wrote it.
+    pub const NONE: Self = Self { believed: false, of: PhantomData };
+    /// Our own layouts write what they can read.
+    pub(crate) const OWN: Self = Self { believed: true, of: PhantomData };
+
+    /// That of one of our layouts which has this one below it.
+    pub(crate) const fn over<B>(self) -> Belief<B> {
+        Belief { believed: self.believed, of: PhantomData }
+    }
+
+    pub(crate) const fn is_believed(&self) -> bool {
+        self.believed
+    }
+}
+
+impl<A> fmt::Debug for Belief<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Belief").field(&self.believed).finish()
+    }
 }
 
 /// A layout that grows slot by slot.
@@ -103,6 +159,14 @@ pub trait Rearrange: Layout {
 pub const fn tag_over(name: &str, child: u64) -> u64 {
     // FNV's own step, with a whole word at once.
     (mempool_core::type_tag(name) ^ child.rotate_left(29)).wrapping_mul(0x0000_0100_0000_01b3)
+}
+
+/// Whether an array has no bytes at all. Then all its slots are the same, however many it says that it has: nobody may look
+/// at them one by one.
+pub(crate) fn has_no_bytes(array: &impl Layout) -> bool {
+    let mut empty = true;
+    array.visit(&mut |buffer| empty &= buffer.is_empty());
+    empty
 }
 
 /// Shows the first slots.

@@ -77,7 +77,9 @@ pub use description::{Kind, Node, Primitive, Width};
 pub use element::{Element, ElementType};
 pub use error::{ArrayError, Shown};
 pub use field::{Field, Logical, TimeUnit};
-pub use layout::{Buildable, Builder, Layout, Meter, Rearrange, Unmetered, tag_over};
+pub use layout::{
+    Belief, Buildable, Builder, Layout, Meter, Rearrange, Replacing, Unmetered, tag_over,
+};
 pub use list::{List, ListBuilder};
 pub use nd::{DIMENSIONS_MAX, NdArray};
 pub use nullable::{Nullable, NullableBuilder};

@@ -19,7 +19,9 @@ use mempool_core::{Buffer, Result};
 
 use crate::description::{Kind, Node};
 use crate::error::ArrayError;
-use crate::layout::{Buildable, Builder, Layout, Meter, Rearrange, debug, tag_over};
+use crate::layout::{
+    Belief, Buildable, Builder, Layout, Meter, Rearrange, Replacing, debug, has_no_bytes, tag_over,
+};
 use crate::offsets::{Offset, Offsets, OffsetsBuilder};
 use crate::part::{Assembly, Parts};
 use crate::values::Values;
@@ -73,6 +75,7 @@ impl<A: Layout, O: Offset> Layout for List<A, O> {
     type Item<'a> = A;
 
     const TAG: u64 = tag_over("list", A::TAG ^ O::WIDTH as u64);
+    const BELIEF: Belief<Self> = A::BELIEF.over();
 
     fn len(&self) -> usize {
         self.offsets.slots()
@@ -88,6 +91,9 @@ impl<A: Layout, O: Offset> Layout for List<A, O> {
 
     /// Slot by slot; of two lists that begin alike, the shorter comes first.
     fn order(a: &A, b: &A) -> Ordering {
+        if has_no_bytes(a) && has_no_bytes(b) {
+            return a.len().cmp(&b.len());
+        }
         let pairs = a.iter().zip(b.iter()).map(|(a, b)| A::order(&a, &b));
         let differing = pairs.into_iter().find(|order| order.is_ne());
         differing.unwrap_or_else(|| a.len().cmp(&b.len()))
@@ -95,7 +101,9 @@ impl<A: Layout, O: Offset> Layout for List<A, O> {
 
     fn hash_item(item: &A, state: &mut impl Hasher) {
         state.write_usize(item.len());
-        item.iter().for_each(|slot| A::hash_item(&slot, state));
+        if !has_no_bytes(item) {
+            item.iter().for_each(|slot| A::hash_item(&slot, state));
+        }
     }
 
     fn take_apart(&self, parts: &mut Parts<'_>) {
@@ -118,7 +126,7 @@ impl<A: Layout, O: Offset> Layout for List<A, O> {
         self.child.visit(visit);
     }
 
-    fn replace(&mut self, replace: &mut dyn FnMut(&mut Buffer) -> Result<()>) -> Result<()> {
+    fn replace(&mut self, replace: &mut Replacing<'_>) -> Result<()> {
         self.offsets.replace(replace)?;
         self.child.replace(replace)
     }

@@ -21,7 +21,9 @@ use crate::bits::{Bits, BitsBuilder};
 use crate::description::{Kind, Node};
 use crate::element::Element;
 use crate::error::ArrayError;
-use crate::layout::{Buildable, Builder, Layout, Meter, Rearrange, debug, tag_over};
+use crate::layout::{
+    Belief, Buildable, Builder, Layout, Meter, Rearrange, Replacing, debug, tag_over,
+};
 use crate::part::{Assembly, Parts};
 use crate::values::Values;
 
@@ -213,6 +215,7 @@ impl<A: Layout> Layout for Nullable<A> {
     type Item<'a> = Option<A::Item<'a>>;
 
     const TAG: u64 = tag_over("nullable", A::TAG);
+    const BELIEF: Belief<Self> = A::BELIEF.over();
 
     fn len(&self) -> usize {
         self.values.len()
@@ -285,7 +288,7 @@ impl<A: Layout> Layout for Nullable<A> {
         self.values.visit(visit);
     }
 
-    fn replace(&mut self, replace: &mut dyn FnMut(&mut Buffer) -> Result<()>) -> Result<()> {
+    fn replace(&mut self, replace: &mut Replacing<'_>) -> Result<()> {
         if let Some(bits) = &mut self.validity {
             bits.replace(replace)?;
         }

@@ -14,7 +14,7 @@ use mempool_core::{Buffer, Result};
 
 use crate::element::Element;
 use crate::error::ArrayError;
-use crate::layout::{Growing, Layout as _, Meter};
+use crate::layout::{Growing, Layout as _, Meter, Replacing};
 use crate::part::{Parts, write_items};
 use crate::values::Values;
 
@@ -196,10 +196,7 @@ impl<O: Offset> Offsets<O> {
         self.0.visit(visit);
     }
 
-    pub(crate) fn replace(
-        &mut self,
-        replace: &mut dyn FnMut(&mut Buffer) -> Result<()>,
-    ) -> Result<()> {
+    pub(crate) fn replace(&mut self, replace: &mut Replacing<'_>) -> Result<()> {
         self.0.replace(replace)
     }
 }

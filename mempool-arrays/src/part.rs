@@ -69,7 +69,13 @@ impl<'a> Parts<'a> {
     }
 
     /// Writes the description and all sections.
+    ///
+    /// # Errors
+    /// What the sink says, or [`ArrayError::Depth`] for what could not be read again.
     pub(crate) fn write(&self, sink: &mut Sink<'_>) -> Result<()> {
+        if depth(&self.nodes) > DEPTH_MAX {
+            return Err(ArrayError::Depth { most: DEPTH_MAX }.of::<Node>());
+        }
         sink.section(ALIGNMENT)?;
         sink.write(&encode(&self.nodes))?;
         for section in &self.sections {
@@ -84,15 +90,32 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// The same array as another type that has the same layout: buffers are shared, and lengths alone are checked. What
+/// How deeply the layouts are nested, each of which stands before its children.
+fn depth(nodes: &[Node]) -> u32 {
+    let mut deepest = 0;
+    // For each level, how many of its nodes are still to come.
+    let mut open: Vec<u32> = Vec::new();
+    for node in nodes {
+        while open.pop_if(|left| *left == 0).is_some() {}
+        deepest = deepest.max(u32::try_from(open.len()).unwrap_or(u32::MAX));
+        if let Some(left) = open.last_mut() {
+            *left -= 1;
+        }
+        open.push(node.children);
+    }
+    deepest
+}
+
+/// The same array as another type that has the same layout: buffers are shared, and of our own lengths alone are checked. What
 /// starts in the middle of what it was cut from, bits above all, is copied where it must be.
-pub(crate) fn convert<B: Layout>(array: &impl Layout) -> Result<B, ArrayError> {
+pub(crate) fn convert<A: Layout, B: Layout>(array: &A) -> Result<B, ArrayError> {
     let mut parts = Parts::default();
     array.take_apart(&mut parts);
     let sections = parts.sections.into_iter().map(Section::into_buffer).collect();
     let from =
         Origin::Memory { nodes: parts.nodes.into_iter(), sections: Vec::into_iter(sections) };
-    let mut from = Assembly { from, depth: 0, checked: false };
+    let checked = !(A::BELIEF.is_believed() && B::BELIEF.is_believed());
+    let mut from = Assembly { from, depth: 0, checked };
     let array = B::assemble(&mut from)?;
     from.finish().map(|()| array)
 }
@@ -146,11 +169,11 @@ enum Origin<'a, 's> {
 }
 
 impl<'a, 's> Assembly<'a, 's> {
-    /// Starts with the description.
-    pub(crate) fn start(source: &'a mut Source<'s>) -> Result<Self> {
+    /// Starts with the description of an `A`.
+    pub(crate) fn start<A: Layout>(source: &'a mut Source<'s>) -> Result<Self> {
         let description = source.section()?;
         let nodes = Nodes::decode(description).map_err(ArrayError::of::<Node>)?;
-        let checked = source.trust() != Trust::Own;
+        let checked = source.trust() != Trust::Own || !A::BELIEF.is_believed();
         Ok(Self { from: Origin::Frame { nodes, source }, depth: 0, checked })
     }
 

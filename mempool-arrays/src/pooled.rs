@@ -20,7 +20,9 @@ use mempool_core::{Buffer, Result};
 
 use crate::description::{Kind, Node, Width};
 use crate::error::ArrayError;
-use crate::layout::{Buildable, Builder, Growing, Layout, Meter, Rearrange, debug, tag_over};
+use crate::layout::{
+    Belief, Buildable, Builder, Growing, Layout, Meter, Rearrange, Replacing, debug, tag_over,
+};
 use crate::part::{Assembly, Parts};
 use crate::values::Values;
 
@@ -184,6 +186,7 @@ impl<A: Layout> Layout for Pooled<A> {
     type Item<'a> = A::Item<'a>;
 
     const TAG: u64 = tag_over("pooled", A::TAG);
+    const BELIEF: Belief<Self> = A::BELIEF.over();
 
     fn len(&self) -> usize {
         self.codes.len()
@@ -231,7 +234,7 @@ impl<A: Layout> Layout for Pooled<A> {
         self.dictionary.visit(visit);
     }
 
-    fn replace(&mut self, replace: &mut dyn FnMut(&mut Buffer) -> Result<()>) -> Result<()> {
+    fn replace(&mut self, replace: &mut Replacing<'_>) -> Result<()> {
         each!(&mut self.codes, values => values.replace(replace))?;
         self.dictionary.replace(replace)
     }

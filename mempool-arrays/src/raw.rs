@@ -7,7 +7,7 @@ use mempool_core::{
 };
 
 use crate::error::{ArrayError, NAME};
-use crate::layout::{Layout, Meter};
+use crate::layout::{Layout, Meter, Replacing};
 use crate::part::{Assembly, Parts};
 use crate::stored::Stored;
 
@@ -98,12 +98,12 @@ pub(crate) fn charge<A: Layout>(mut array: A, room: &mut Room) -> Result<A, Reje
     if let Err(error) = grown {
         return Err(Rejected::new(array, error));
     }
-    let charged = array.replace(&mut |buffer| {
+    let charged = array.replace(&mut Replacing(&mut |buffer| {
         if !buffer.charge(room)? {
             *buffer = copy_into(room, buffer, ALIGNMENT)?;
         }
         Ok(())
-    });
+    }));
     room.release_unused(0);
     match charged {
         Ok(()) => Ok(array),
@@ -145,7 +145,7 @@ impl<T: Stored> Codec<T> for Raw {
     }
 
     fn mmread(&self, source: &mut Source<'_>, _room: &mut Room) -> Result<Self::Resident> {
-        let mut from = Assembly::start(source)?;
+        let mut from = Assembly::start::<T::Array>(source)?;
         let array = T::Array::assemble(&mut from);
         let array = array.and_then(|array| from.finish().map(|()| array));
         Ok(Held::new(array.map_err(ArrayError::of::<T>)?))

@@ -15,7 +15,7 @@ use crate::string::Strings;
 use crate::units::Units;
 use crate::values::{Values, adoption_bytes};
 
-/// A value that [`Raw`](crate::Raw) keeps as an array.
+/// A value that [`Raw`](crate::Raw) keeps as an array: these, and no others. A type of your own is a [`Layout`].
 ///
 /// | value | kept as | view |
 /// | --- | --- | --- |
@@ -26,7 +26,7 @@ use crate::values::{Values, adoption_bytes};
 /// | `Vec<String>` | [`Strings`] | `Strings` |
 /// | `Vec<Option<T>>` of plain data | [`Nullable<Values<T>>`](Nullable) | the same |
 /// | `Vec<Option<String>>` | [`Nullable<Strings>`](Nullable) | the same |
-pub trait Stored: Sized + Send + Sync + 'static {
+pub trait Stored: private::Sealed + Sized + Send + Sync + 'static {
     /// The array.
     type Array: Layout;
     /// What a get shows.
@@ -51,6 +51,13 @@ pub trait Stored: Sized + Send + Sync + 'static {
     fn take_apart<'a>(&'a self, parts: &mut Parts<'a>) -> Result<()>;
 }
 
+mod private {
+    /// The vectors that there are; what takes itself apart as an array of ours is believed to be one.
+    pub trait Sealed {}
+}
+
+impl<A: Layout> private::Sealed for A {}
+
 impl<A: Layout> Stored for A {
     type Array = A;
     type View = A;
@@ -73,6 +80,8 @@ impl<A: Layout> Stored for A {
         Ok(())
     }
 }
+
+impl<T: Element> private::Sealed for Vec<T> {}
 
 impl<T: Element> Stored for Vec<T> {
     type Array = Values<T>;
@@ -102,6 +111,8 @@ impl<T: Element> Stored for Vec<T> {
         Ok(())
     }
 }
+
+impl private::Sealed for Vec<()> {}
 
 impl Stored for Vec<()> {
     type Array = Units;
@@ -135,6 +146,8 @@ macro_rules! built {
         item: |$item:ident| $as_item:expr,
         parts: |$of:ident, $parts:ident| $take_apart:expr,
     ) => {
+        impl<$($parameters)*> private::Sealed for $vector {}
+
         impl<$($parameters)*> Stored for $vector {
             type Array = $array;
             type View = $array;

@@ -175,7 +175,8 @@ impl StoredTable {
             names.filter(|&at| at <= bytes.len() && index <= count).ok_or_else(|| {
                 wrong("a stored table of more columns than its bytes, or more of index than it has")
             })?;
-        let mut columns = Vec::with_capacity(count);
+        // It grows with the references that are there, and not with what is claimed.
+        let mut columns = Vec::new();
         for at in (0..count).map(|column| HEAD_BYTES + COLUMN_BYTES * column) {
             let logical = number(at).and_then(Logical::decode);
             let logical = logical.ok_or_else(|| wrong("a column of unknown logical type"))?;

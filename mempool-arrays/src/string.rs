@@ -26,7 +26,9 @@ use mempool_core::{Buffer, Result};
 
 use crate::description::{Kind, Node};
 use crate::error::ArrayError;
-use crate::layout::{Buildable, Builder, Growing, Layout, Meter, Rearrange, debug, tag_over};
+use crate::layout::{
+    Belief, Buildable, Builder, Growing, Layout, Meter, Rearrange, Replacing, debug, tag_over,
+};
 use crate::offsets::{Offset, Offsets, OffsetsBuilder};
 use crate::part::{Assembly, Parts};
 use crate::values::adopt;
@@ -244,6 +246,7 @@ impl<O: Offset> Layout for Binary<O> {
     type Item<'a> = &'a [u8];
 
     const TAG: u64 = tag_over("binary", O::WIDTH as u64);
+    const BELIEF: Belief<Self> = Belief::OWN;
 
     fn len(&self) -> usize {
         self.offsets.slots()
@@ -283,9 +286,9 @@ impl<O: Offset> Layout for Binary<O> {
         visit(&self.bytes);
     }
 
-    fn replace(&mut self, replace: &mut dyn FnMut(&mut Buffer) -> Result<()>) -> Result<()> {
+    fn replace(&mut self, replace: &mut Replacing<'_>) -> Result<()> {
         self.offsets.replace(replace)?;
-        replace(&mut self.bytes)
+        replace.buffer(&mut self.bytes)
     }
 }
 
@@ -293,6 +296,7 @@ impl<O: Offset> Layout for Strings<O> {
     type Item<'a> = &'a str;
 
     const TAG: u64 = tag_over("strings", O::WIDTH as u64);
+    const BELIEF: Belief<Self> = Belief::OWN;
 
     fn len(&self) -> usize {
         self.binary.len()
@@ -337,7 +341,7 @@ impl<O: Offset> Layout for Strings<O> {
         self.binary.visit(visit);
     }
 
-    fn replace(&mut self, replace: &mut dyn FnMut(&mut Buffer) -> Result<()>) -> Result<()> {
+    fn replace(&mut self, replace: &mut Replacing<'_>) -> Result<()> {
         self.binary.replace(replace)
     }
 }

@@ -12,7 +12,7 @@ use crate::column::Column;
 use crate::description::{Kind, Node};
 use crate::error::ArrayError;
 use crate::field::Field;
-use crate::layout::{Layout, Meter, Rearrange, debug};
+use crate::layout::{Belief, Layout, Meter, Rearrange, Replacing, debug};
 use crate::part::{Assembly, Parts};
 use crate::value::Value;
 
@@ -119,6 +119,7 @@ impl Layout for Struct {
     type Item<'a> = Row;
 
     const TAG: u64 = type_tag("struct");
+    const BELIEF: Belief<Self> = Belief::OWN;
 
     fn len(&self) -> usize {
         self.len
@@ -158,7 +159,7 @@ impl Layout for Struct {
         self.columns.iter().for_each(|column| column.visit(visit));
     }
 
-    fn replace(&mut self, replace: &mut dyn FnMut(&mut Buffer) -> Result<()>) -> Result<()> {
+    fn replace(&mut self, replace: &mut Replacing<'_>) -> Result<()> {
         let mut columns = self.columns.to_vec();
         let replaced = columns.iter_mut().try_for_each(|column| column.replace(replace));
         self.columns = columns.into();

@@ -23,7 +23,7 @@ use crate::column::Column;
 use crate::description::{Kind, Node};
 use crate::error::ArrayError;
 use crate::field::Field;
-use crate::layout::{Layout, Meter, Rearrange, Unmetered};
+use crate::layout::{Belief, Layout, Meter, Rearrange, Replacing, Unmetered, has_no_bytes};
 use crate::part::{Assembly, Parts};
 use crate::structs::{Row, Struct};
 use crate::value::Value;
@@ -187,6 +187,10 @@ impl Table {
 
     /// The first row that comes before the one in front of it.
     fn first_unsorted(&self) -> Option<usize> {
+        // Rows that an index of no bytes tells apart there are none, and they may be more than anybody could look at.
+        if self.columns()[..self.index].iter().all(has_no_bytes) {
+            return None;
+        }
         (1..self.rows()).find(|&row| self.order_rows(row - 1, row).is_gt())
     }
 
@@ -305,6 +309,7 @@ impl Layout for Table {
     type Item<'a> = Row;
 
     const TAG: u64 = type_tag("table");
+    const BELIEF: Belief<Self> = Belief::OWN;
 
     fn len(&self) -> usize {
         self.rows()
@@ -355,7 +360,7 @@ impl Layout for Table {
         self.columns.visit(visit);
     }
 
-    fn replace(&mut self, replace: &mut dyn FnMut(&mut Buffer) -> Result<()>) -> Result<()> {
+    fn replace(&mut self, replace: &mut Replacing<'_>) -> Result<()> {
         self.columns.replace(replace)
     }
 }

@@ -9,7 +9,7 @@ use mempool_core::{Buffer, Result, type_tag};
 
 use crate::description::{Kind, Node};
 use crate::error::ArrayError;
-use crate::layout::{Buildable, Builder, Layout, Meter, Rearrange, debug};
+use crate::layout::{Belief, Buildable, Builder, Layout, Meter, Rearrange, Replacing, debug};
 use crate::part::{Assembly, Parts};
 
 /// An array of zero-sized elements: a length.
@@ -36,6 +36,7 @@ impl Layout for Units {
     type Item<'a> = ();
 
     const TAG: u64 = type_tag("units");
+    const BELIEF: Belief<Self> = Belief::OWN;
 
     fn len(&self) -> usize {
         self.len
@@ -69,7 +70,7 @@ impl Layout for Units {
 
     fn visit(&self, _visit: &mut dyn FnMut(&Buffer)) {}
 
-    fn replace(&mut self, _replace: &mut dyn FnMut(&mut Buffer) -> Result<()>) -> Result<()> {
+    fn replace(&mut self, _replace: &mut Replacing<'_>) -> Result<()> {
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::hash::Hasher;
 
 use crate::column::Column;
-use crate::layout::Layout;
+use crate::layout::{Layout, has_no_bytes};
 use crate::plain::order_complex;
 use crate::structs::Row;
 
@@ -120,7 +120,9 @@ impl Value<'_> {
             Self::Bytes(bytes) | Self::Record(bytes) => write_bytes(bytes, state),
             Self::List(list) => {
                 state.write_usize(list.len());
-                list.iter().for_each(|slot| slot.hash_into(state));
+                if !has_no_bytes(list) {
+                    list.iter().for_each(|slot| slot.hash_into(state));
+                }
             }
             Self::Row(row) => row.values().for_each(|value| value.hash_into(state)),
         }
@@ -134,6 +136,9 @@ fn write_bytes(bytes: &[u8], state: &mut impl Hasher) {
 
 /// Slot by slot; of two that begin alike, the shorter comes first.
 pub(crate) fn order_slots(a: &Column, b: &Column) -> Ordering {
+    if has_no_bytes(a) && has_no_bytes(b) {
+        return a.len().cmp(&b.len());
+    }
     let mut orders = a.iter().zip(b.iter()).map(|(a, b)| a.order(&b));
     let differing = orders.find(|order| order.is_ne());
     differing.unwrap_or_else(|| a.len().cmp(&b.len()))

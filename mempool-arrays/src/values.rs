@@ -19,7 +19,9 @@ use mempool_core::{Buffer, Result};
 use crate::description::{Kind, Node};
 use crate::element::Element;
 use crate::error::ArrayError;
-use crate::layout::{Buildable, Builder, Growing, Layout, Meter, Rearrange, debug, tag_over};
+use crate::layout::{
+    Belief, Buildable, Builder, Growing, Layout, Meter, Rearrange, Replacing, debug, tag_over,
+};
 use crate::part::{Assembly, Parts, check_alignment, check_length};
 
 /// Plain data, end to end: an array of numbers or records.
@@ -166,6 +168,7 @@ impl<T: Element> Layout for Values<T> {
     type Item<'a> = T;
 
     const TAG: u64 = tag_over("values", T::TYPE.tag());
+    const BELIEF: Belief<Self> = Belief::OWN;
 
     fn len(&self) -> usize {
         Self::len(self)
@@ -208,8 +211,8 @@ impl<T: Element> Layout for Values<T> {
         visit(&self.bytes);
     }
 
-    fn replace(&mut self, replace: &mut dyn FnMut(&mut Buffer) -> Result<()>) -> Result<()> {
-        replace(&mut self.bytes)
+    fn replace(&mut self, replace: &mut Replacing<'_>) -> Result<()> {
+        replace.buffer(&mut self.bytes)
     }
 }
 

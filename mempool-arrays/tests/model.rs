@@ -5,17 +5,20 @@
 //! runs one alone.
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test")]
 
+use std::cmp::Ordering;
 use std::hash::{DefaultHasher, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mempool_arrays::{Layout, Raw, Rearrange, Stored, Unmetered};
+use mempool_arrays::{Column, Layout, Raw, Rearrange, Stored, Table, Unmetered, Values};
 use mempool_core::testing::{decode, encode, encode_value, room};
 use mempool_core::{Buffer, Codec, Ledger, MemoryStore, Pool, PoolOptions, Trust};
 use mempool_spill::SpillOptions;
 
+mod frames;
 mod shapes;
+use frames::sections;
 use shapes::{
     Bool, Bytes, Color, Few, Maybe, Nothing, Plain, Random, Runs, Shape, Text, Trade, Wide, build,
     elements, environment, seed, shows,
@@ -139,6 +142,75 @@ fn rearranged<S: Shape>(array: &S::Array, items: &[S::Item], random: &mut Random
     }
 }
 
+/// As a column: the same frame, and the same array again as its own type.
+fn through_column<S: Shape>(array: &S::Array, items: &[S::Item], random: &mut Random) -> Column {
+    let typed = |column: &Column| column.to::<S::Array>().unwrap();
+    let column = Column::of(array);
+    assert!(shows::<S>(&typed(&column), items), "as a column");
+    assert!(sections(&column) == sections(array), "a column is written as its array is");
+    let slots: Vec<usize> = (0..items.len().min(9)).map(|_| random.below(items.len())).collect();
+    let taken: Vec<S::Item> = slots.iter().map(|&slot| items[slot].clone()).collect();
+    let taken_column = column.take(&slots, &mut Unmetered).unwrap();
+    assert!(shows::<S>(&typed(&taken_column), &taken), "taken from a column");
+    let joined = Column::concat(&[&taken_column, &column], &mut Unmetered).unwrap();
+    assert!(shows::<S>(&typed(&joined), &[&taken, items].concat()), "joined columns");
+    column
+}
+
+/// As the first column of a table, beside the numbers of its rows: sorted, each row is where its number says.
+fn through_table<S: Shape>(places: &Places, column: &Column, items: &[S::Item]) {
+    let rows = Column::of(&(0..items.len() as u64).collect::<Values<u64>>());
+    let table = Table::new([("item", column.clone()), ("row", rows)]).unwrap();
+    let sorted = table.sort_by(&["item"]).unwrap();
+    let reference = places.disk.set(sorted).unwrap();
+    drop(places.disk.move_to_disk(&reference).unwrap());
+    let table = places.disk.get(&reference).unwrap();
+    let rows: Values<u64> = table.typed("row").unwrap();
+    let sorted: Vec<S::Item> = rows.iter().map(|&row| items[row as usize].clone()).collect();
+    assert!(shows::<S>(&table.typed("item").unwrap(), &sorted), "sorted");
+    let of_slots = table.column("item").unwrap();
+    assert!((1..items.len()).all(|at| match of_slots.order_slots(at - 1, at) {
+        Ordering::Less => true,
+        Ordering::Equal => rows[at - 1] < rows[at],
+        Ordering::Greater => false,
+    }));
+    if let Some(key) = of_slots.get(items.len() / 2) {
+        assert!(table.find(&[key]).contains(&(items.len() / 2)));
+    }
+}
+
+/// By way of columns, for which the pool's own code is compiled once.
+fn column_case<S: Shape>(places: &Places, number: u64, random: &mut Random) {
+    let len = random.len();
+    let items: Vec<S::Item> = (0..len).map(|_| S::item(random)).collect();
+    let part = random.range(len);
+    let array = build::<S>(&items).slice(part.clone());
+    let items = &items[part];
+    assert!(shows::<S>(&array, items), "a part");
+    rearranged::<S>(&array, items, random);
+    through_frame::<S>(&array, items);
+    let column = through_column::<S>(&array, items, random);
+    let typed = |column: &Column| column.to::<S::Array>().unwrap();
+    let reference = places.disk.set(column.clone()).unwrap();
+    assert!(shows::<S>(&typed(&places.disk.get(&reference).unwrap()), items), "resident");
+    drop(places.disk.move_to_disk(&reference).unwrap());
+    assert!(shows::<S>(&typed(&places.disk.get(&reference).unwrap()), items), "mapped");
+    if number.is_multiple_of(SAVED_SHARE) {
+        let path = places.directory.join("saved column");
+        let file = places.disk.save_to_disk(&reference, &path).unwrap();
+        assert!(shows::<S>(&typed(&places.disk.get_file(&file).unwrap()), items), "saved");
+        std::fs::remove_file(&path).unwrap();
+    }
+    through_table::<S>(places, &column, items);
+}
+
+fn column<S: Shape>(element: &str, layout: &str) {
+    let name = format!("{element}-{layout}");
+    let places = Places::new(&name);
+    cases(&name, |number, random| column_case::<S>(&places, number, random));
+    places.close();
+}
+
 /// Whole, a part, and a part of a part.
 fn one_case<S: Shape>(places: &Places, number: u64, random: &mut Random) {
     let len = random.len();
@@ -159,6 +231,7 @@ fn one_case<S: Shape>(places: &Places, number: u64, random: &mut Random) {
     };
     rearranged::<S>(&array, items, random);
     through_frame::<S>(&array, items);
+    through_column::<S>(&array, items, random);
     places.through_heap::<S>(&array, items);
     places.through_map::<S>(&array, items);
     if number.is_multiple_of(SAVED_SHARE) {
@@ -193,8 +266,8 @@ fn layout<S: Shape>(element: &str, layout: &str) {
 fn layouts<S: Shape>(element: &str) {
     layout::<S>(element, "bare");
     layout::<Maybe<S>>(element, "nullable");
-    layout::<Few<S>>(element, "pooled");
-    layout::<Runs<S>>(element, "list");
+    column::<Few<S>>(element, "pooled");
+    column::<Runs<S>>(element, "list");
 }
 
 /// A vector is kept as the array that would be built of its items.
@@ -222,15 +295,15 @@ elements!(element);
 
 #[test]
 fn layouts_in_layouts() {
-    layout::<Maybe<Maybe<Plain<u16>>>>("u16", "nullable-twice");
-    layout::<Maybe<Maybe<Text<i32>>>>("text", "nullable-twice");
-    layout::<Maybe<Few<Text>>>("text", "nullable-pooled");
-    layout::<Few<Maybe<Text>>>("text", "pooled-nullable");
-    layout::<Few<Few<Text>>>("text", "pooled-twice");
-    layout::<Maybe<Runs<Maybe<Plain<f64>>, i32>>>("f64", "nullable-list-nullable");
-    layout::<Runs<Runs<Text>, i32>>("text", "list-twice");
-    layout::<Few<Runs<Bool>>>("boolean", "pooled-lists");
-    layout::<Runs<Few<Text<i32>>>>("text", "lists-pooled");
+    column::<Maybe<Maybe<Plain<u16>>>>("u16", "nullable-twice");
+    column::<Maybe<Maybe<Text<i32>>>>("text", "nullable-twice");
+    column::<Maybe<Few<Text>>>("text", "nullable-pooled");
+    column::<Few<Maybe<Text>>>("text", "pooled-nullable");
+    column::<Few<Few<Text>>>("text", "pooled-twice");
+    column::<Maybe<Runs<Maybe<Plain<f64>>, i32>>>("f64", "nullable-list-nullable");
+    column::<Runs<Runs<Text>, i32>>("text", "list-twice");
+    column::<Few<Runs<Bool>>>("boolean", "pooled-lists");
+    column::<Runs<Few<Text<i32>>>>("text", "lists-pooled");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use mempool_core::{Buffer, Codec, Error, Header, Id, Ledger, MemoryStore, SpillS
 const LIMIT_BYTES: u64 = 1 << 30;
 
 /// A node of a description, field by field, as `docs/format.md` draws it.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Node {
     pub(crate) kind: u8,
     pub(crate) width: u8,
@@ -20,7 +20,7 @@ pub(crate) struct Node {
     pub(crate) figure: u64,
     pub(crate) tag: u64,
     pub(crate) logical: u64,
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
 }
 
 /// The description of these nodes.

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use mempool_arrays::{
     Binary, Bits, Buildable, Builder, Element, ElementType, Layout, List, Nullable, Offset, Pooled,
-    Rearrange, Strings, Units, Values,
+    Rearrange, Strings, Units, Value, Values,
 };
 
 /// Splitmix64 (Steele, Lea, Flood, 2014), and what the items of one case have in common.
@@ -157,14 +157,19 @@ pub(crate) fn shows<S: Shape>(array: &S::Array, items: &[S::Item]) -> bool {
         && array.get(usize::MAX).is_none()
 }
 
-/// Looks at every slot; of more than anybody could look at, at those at both ends.
+/// Looks at every slot of an array.
 pub(crate) fn walk<S: Shape>(array: &S::Array) -> u64 {
-    const MOST: usize = 1 << 16;
-    let slot = |at| S::walk(array.get(at).unwrap());
+    walk_slots(array, S::walk)
+}
+
+/// Looks at every slot; of more than anybody could look at, at those at both ends.
+pub(crate) fn walk_slots<'a, A: Layout>(array: &'a A, walk: impl Fn(A::Item<'a>) -> u64) -> u64 {
+    const MOST: usize = 1 << 12;
+    let slot = |at| walk(array.get(at).unwrap());
     let (len, sum) = (array.len(), |sum: u64, slot| sum.rotate_left(7) ^ slot);
     assert!(array.get(len).is_none());
     match len {
-        0..=MOST => array.iter().map(S::walk).fold(0, sum),
+        0..=MOST => array.iter().map(&walk).fold(0, sum),
         _ => (0..8).chain(len - 8..len).map(slot).fold(0, sum),
     }
 }
@@ -418,6 +423,24 @@ pub(crate) struct Wide {
 
 impl Element for Wide {
     const TYPE: ElementType = ElementType::record::<Self>("wide");
+}
+
+/// Looks at a value of a column, whatever it is.
+pub(crate) fn walk_value(value: &Value<'_>) -> u64 {
+    match value {
+        Value::Null => u64::MAX,
+        Value::Unit => 1,
+        Value::Bool(bit) => u64::from(*bit),
+        Value::Int(number) => walk_bytes(&number.to_le_bytes()),
+        Value::Large(number) => walk_bytes(&number.to_le_bytes()),
+        Value::Float(number) => number.to_bits(),
+        Value::Complex([re, im]) => re.to_bits() ^ im.to_bits().rotate_left(9),
+        Value::Text(text) => Text::<i64>::walk(text),
+        Value::Bytes(bytes) | Value::Record(bytes) => walk_bytes(bytes),
+        Value::List(list) => walk_slots(list, |slot| walk_value(&slot)),
+        Value::Row(row) => row.values().fold(0, |sum, value| sum ^ walk_value(&value)),
+        other => panic!("{other:?}, which nobody knows"),
+    }
 }
 
 /// Hands every element to a macro: its name, and its shape.
