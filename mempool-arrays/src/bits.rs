@@ -18,9 +18,7 @@ use mempool_core::{Buffer, Result, type_tag};
 
 use crate::description::{Kind, Node};
 use crate::error::ArrayError;
-use crate::layout::{
-    Belief, Buildable, Builder, Growing, Layout, Meter, Rearrange, Replacing, debug,
-};
+use crate::layout::{Buildable, Builder, Growing, Layout, Meter, Rearrange, Replacing, debug};
 use crate::part::{Assembly, Parts, check_length};
 use crate::values::adopt;
 
@@ -237,7 +235,6 @@ impl Layout for Bits {
     type Item<'a> = bool;
 
     const TAG: u64 = type_tag("bits");
-    const BELIEF: Belief<Self> = Belief::OWN;
 
     fn len(&self) -> usize {
         self.len

@@ -10,7 +10,7 @@ use mempool_core::{Buffer, Result, type_tag};
 use crate::bits::Bits;
 use crate::description::Kind;
 use crate::error::ArrayError;
-use crate::layout::{Belief, Layout, Meter, Rearrange, Replacing, debug};
+use crate::layout::{Layout, Meter, Rearrange, Replacing, debug};
 use crate::list::List;
 use crate::nullable::Nullable;
 use crate::part::{Assembly, Parts, convert};
@@ -253,7 +253,6 @@ impl Layout for Column {
     type Item<'a> = Value<'a>;
 
     const TAG: u64 = type_tag("column");
-    const BELIEF: Belief<Self> = Belief::OWN;
 
     fn len(&self) -> usize {
         Self::len(self)

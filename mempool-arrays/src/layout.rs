@@ -3,7 +3,6 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::Hasher;
-use std::marker::PhantomData;
 use std::ops::Range;
 
 use mempool_core::{Buffer, Result};
@@ -16,18 +15,14 @@ use crate::part::{Assembly, Parts};
 /// *Ownership*: clone and slice share the buffers and copy nothing. *Cost*: an array is a few words beside its buffers,
 /// and reading one back from disk makes those words alone.
 ///
-/// A layout of your own implements it from the layouts that there are: it names its children, and hands each call on to
-/// them.
+/// A layout of your own is a [group](Parts::group) of layouts that there are: it hands each call on to its children. It writes no
+/// bytes by itself, so that what comes back from a pool's own frames need not be looked at again.
 pub trait Layout: Clone + fmt::Debug + Send + Sync + Sized + 'static {
     /// What a slot shows.
     type Item<'a>: fmt::Debug;
     /// A tag of the type, the same in every build: it is what the frame of a value says that it holds. A layout with
     /// children [combines](tag_over) its own with theirs.
     const TAG: u64;
-
-    /// Whether its arrays are believed when this process reads back what it has written itself. Those of this crate are;
-    /// a layout of your own stays with the default, and is checked as if somebody else had written it.
-    const BELIEF: Belief<Self> = Belief::NONE;
 
     /// How many slots it has.
     fn len(&self) -> usize;
@@ -96,37 +91,6 @@ impl Replacing<'_> {
 impl fmt::Debug for Replacing<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Replacing")
-    }
-}
-
-/// Whether arrays `A` are believed when this process reads back what it has written itself.
-///
-/// Text that was checked once is not looked at again, so who writes it must be known. The type says whose belief it is: that of
-/// our layouts cannot be taken for another's.
-pub struct Belief<A> {
-    believed: bool,
-    of: PhantomData<fn() -> A>,
-}
-
-impl<A> Belief<A> {
-    /// What comes back is checked, whoever wrote it.
-    pub const NONE: Self = Self { believed: false, of: PhantomData };
-    /// Our own layouts write what they can read.
-    pub(crate) const OWN: Self = Self { believed: true, of: PhantomData };
-
-    /// That of one of our layouts which has this one below it.
-    pub(crate) const fn over<B>(self) -> Belief<B> {
-        Belief { believed: self.believed, of: PhantomData }
-    }
-
-    pub(crate) const fn is_believed(&self) -> bool {
-        self.believed
-    }
-}
-
-impl<A> fmt::Debug for Belief<A> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Belief").field(&self.believed).finish()
     }
 }
 

@@ -77,16 +77,14 @@ pub use description::{Kind, Node, Primitive, Width};
 pub use element::{Element, ElementType};
 pub use error::{ArrayError, Shown};
 pub use field::{Field, Logical, TimeUnit};
-pub use layout::{
-    Belief, Buildable, Builder, Layout, Meter, Rearrange, Replacing, Unmetered, tag_over,
-};
+pub use layout::{Buildable, Builder, Layout, Meter, Rearrange, Replacing, Unmetered, tag_over};
 pub use list::{List, ListBuilder};
 pub use nd::{DIMENSIONS_MAX, NdArray};
 pub use nullable::{Nullable, NullableBuilder};
 pub use offsets::Offset;
 pub use part::{Assembly, Parts};
 pub use pooled::{Codes, Pooled, PooledBuilder};
-pub use raw::{Held, Raw};
+pub use raw::{Held, Raw, pack};
 pub use stored::Stored;
 pub use stored_table::StoredTable;
 pub use string::{Binary, BinaryBuilder, Strings, StringsBuilder};

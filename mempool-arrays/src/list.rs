@@ -20,7 +20,7 @@ use mempool_core::{Buffer, Result};
 use crate::description::{Kind, Node};
 use crate::error::ArrayError;
 use crate::layout::{
-    Belief, Buildable, Builder, Layout, Meter, Rearrange, Replacing, debug, has_no_bytes, tag_over,
+    Buildable, Builder, Layout, Meter, Rearrange, Replacing, debug, has_no_bytes, tag_over,
 };
 use crate::offsets::{Offset, Offsets, OffsetsBuilder};
 use crate::part::{Assembly, Parts};
@@ -75,7 +75,6 @@ impl<A: Layout, O: Offset> Layout for List<A, O> {
     type Item<'a> = A;
 
     const TAG: u64 = tag_over("list", A::TAG ^ O::WIDTH as u64);
-    const BELIEF: Belief<Self> = A::BELIEF.over();
 
     fn len(&self) -> usize {
         self.offsets.slots()

@@ -29,7 +29,7 @@ use mempool_core::{Buffer, Result};
 use crate::description::{Kind, Node};
 use crate::element::Element;
 use crate::error::ArrayError;
-use crate::layout::{Belief, Growing, Layout, Meter, Rearrange, Replacing, tag_over};
+use crate::layout::{Growing, Layout, Meter, Rearrange, Replacing, tag_over};
 use crate::part::{Assembly, Parts, check_length, write_items};
 use crate::values::{Values, adopt};
 use crate::walk::{Elements, Runs};
@@ -452,7 +452,6 @@ impl<T: Element> Layout for NdArray<T> {
     type Item<'a> = Self;
 
     const TAG: u64 = tag_over("nd", T::TYPE.tag());
-    const BELIEF: Belief<Self> = Belief::OWN;
 
     fn len(&self) -> usize {
         self.shape.first().copied().unwrap_or(1)

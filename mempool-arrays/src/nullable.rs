@@ -21,9 +21,7 @@ use crate::bits::{Bits, BitsBuilder};
 use crate::description::{Kind, Node};
 use crate::element::Element;
 use crate::error::ArrayError;
-use crate::layout::{
-    Belief, Buildable, Builder, Layout, Meter, Rearrange, Replacing, debug, tag_over,
-};
+use crate::layout::{Buildable, Builder, Layout, Meter, Rearrange, Replacing, debug, tag_over};
 use crate::part::{Assembly, Parts};
 use crate::values::Values;
 
@@ -215,7 +213,6 @@ impl<A: Layout> Layout for Nullable<A> {
     type Item<'a> = Option<A::Item<'a>>;
 
     const TAG: u64 = tag_over("nullable", A::TAG);
-    const BELIEF: Belief<Self> = A::BELIEF.over();
 
     fn len(&self) -> usize {
         self.values.len()

@@ -39,8 +39,17 @@ impl std::fmt::Debug for Section<'_> {
 }
 
 impl<'a> Parts<'a> {
+    /// Adds the node of a layout that is a group of others, all of as many slots: its `children` follow, each by its own
+    /// [`Layout::take_apart`].
+    ///
+    /// The nodes and sections of other layouts are written by those alone: so whoever reads them back from a pool's own frames
+    /// knows who has written them.
+    pub fn group(&mut self, slots: usize, children: u32) {
+        self.node(Node { children, ..Node::new(Kind::Struct, slots) });
+    }
+
     /// Adds a node; its children follow it.
-    pub fn node(&mut self, mut node: Node) {
+    pub(crate) fn node(&mut self, mut node: Node) {
         if let Some((name, logical)) = self.next.take() {
             node.name = name;
             node.logical = logical;
@@ -54,17 +63,20 @@ impl<'a> Parts<'a> {
     }
 
     /// Adds a section that is there, sharing its bytes.
-    pub fn section(&mut self, bytes: Buffer) {
+    pub(crate) fn section(&mut self, bytes: Buffer) {
         self.sections.push(Section::Shared(bytes));
     }
 
     /// Adds a section that is there, in memory of another kind.
-    pub fn bytes(&mut self, bytes: &'a [u8]) {
+    pub(crate) fn bytes(&mut self, bytes: &'a [u8]) {
         self.sections.push(Section::Bytes(bytes));
     }
 
     /// Adds a section that is made as it is written.
-    pub fn made(&mut self, make: impl Fn(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> + 'a) {
+    pub(crate) fn made(
+        &mut self,
+        make: impl Fn(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> + 'a,
+    ) {
         self.sections.push(Section::Made(Box::new(make)));
     }
 
@@ -106,16 +118,15 @@ fn depth(nodes: &[Node]) -> u32 {
     deepest
 }
 
-/// The same array as another type that has the same layout: buffers are shared, and of our own lengths alone are checked. What
+/// The same array as another type that has the same layout: buffers are shared, and lengths alone are checked. What
 /// starts in the middle of what it was cut from, bits above all, is copied where it must be.
-pub(crate) fn convert<A: Layout, B: Layout>(array: &A) -> Result<B, ArrayError> {
+pub(crate) fn convert<B: Layout>(array: &impl Layout) -> Result<B, ArrayError> {
     let mut parts = Parts::default();
     array.take_apart(&mut parts);
     let sections = parts.sections.into_iter().map(Section::into_buffer).collect();
     let from =
         Origin::Memory { nodes: parts.nodes.into_iter(), sections: Vec::into_iter(sections) };
-    let checked = !(A::BELIEF.is_believed() && B::BELIEF.is_believed());
-    let mut from = Assembly { from, depth: 0, checked };
+    let mut from = Assembly { from, depth: 0, checked: false };
     let array = B::assemble(&mut from)?;
     from.finish().map(|()| array)
 }
@@ -169,17 +180,17 @@ enum Origin<'a, 's> {
 }
 
 impl<'a, 's> Assembly<'a, 's> {
-    /// Starts with the description of an `A`.
-    pub(crate) fn start<A: Layout>(source: &'a mut Source<'s>) -> Result<Self> {
+    /// Starts with the description.
+    pub(crate) fn start(source: &'a mut Source<'s>) -> Result<Self> {
         let description = source.section()?;
         let nodes = Nodes::decode(description).map_err(ArrayError::of::<Node>)?;
-        let checked = source.trust() != Trust::Own || !A::BELIEF.is_believed();
+        let checked = source.trust() != Trust::Own;
         Ok(Self { from: Origin::Frame { nodes, source }, depth: 0, checked })
     }
 
     /// Whether the bytes are to be checked, not only their lengths.
     #[must_use]
-    pub fn is_checked(&self) -> bool {
+    pub(crate) fn is_checked(&self) -> bool {
         self.checked
     }
 
@@ -195,18 +206,30 @@ impl<'a, 's> Assembly<'a, 's> {
     ///
     /// # Errors
     /// When there is none or it cannot be read.
-    pub fn node(&mut self) -> Result<Node, ArrayError> {
+    pub(crate) fn node(&mut self) -> Result<Node, ArrayError> {
         match &mut self.from {
             Origin::Frame { nodes, .. } => nodes.next(),
             Origin::Memory { nodes, .. } => nodes.next().ok_or_else(no_node),
         }
     }
 
+    /// The slots of the next node, which must be that of a [group](Parts::group) of so many children.
+    ///
+    /// # Errors
+    /// [`ArrayError::Kind`] for another, [`ArrayError::Description`] for one of other children.
+    pub fn group(&mut self, children: u32) -> Result<usize, ArrayError> {
+        self.expect(Kind::Struct, children).map(|(_, slots)| slots)
+    }
+
     /// The next node, which must be of this kind and have so many children; and its slots.
     ///
     /// # Errors
     /// [`ArrayError::Kind`] for another, [`ArrayError::Description`] for a node that cannot be read.
-    pub fn expect(&mut self, kind: Kind, children: u32) -> Result<(Node, usize), ArrayError> {
+    pub(crate) fn expect(
+        &mut self,
+        kind: Kind,
+        children: u32,
+    ) -> Result<(Node, usize), ArrayError> {
         let node = self.node()?;
         if node.kind != kind {
             return Err(ArrayError::Kind { expected: kind.into(), found: node.kind.into() });
@@ -223,7 +246,7 @@ impl<'a, 's> Assembly<'a, 's> {
     ///
     /// # Errors
     /// When there is none.
-    pub fn section(&mut self) -> Result<Buffer, ArrayError> {
+    pub(crate) fn section(&mut self) -> Result<Buffer, ArrayError> {
         let section = match &mut self.from {
             Origin::Frame { source, .. } => source.section().ok(),
             Origin::Memory { sections, .. } => sections.next(),

@@ -21,7 +21,7 @@ use mempool_core::{Buffer, Result};
 use crate::description::{Kind, Node, Width};
 use crate::error::ArrayError;
 use crate::layout::{
-    Belief, Buildable, Builder, Growing, Layout, Meter, Rearrange, Replacing, debug, tag_over,
+    Buildable, Builder, Growing, Layout, Meter, Rearrange, Replacing, debug, tag_over,
 };
 use crate::part::{Assembly, Parts};
 use crate::values::Values;
@@ -186,7 +186,6 @@ impl<A: Layout> Layout for Pooled<A> {
     type Item<'a> = A::Item<'a>;
 
     const TAG: u64 = tag_over("pooled", A::TAG);
-    const BELIEF: Belief<Self> = A::BELIEF.over();
 
     fn len(&self) -> usize {
         self.codes.len()

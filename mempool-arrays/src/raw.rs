@@ -3,7 +3,8 @@
 use std::fmt;
 
 use mempool_core::{
-    ALIGNMENT, Buffer, Codec, CodecName, Format, Rejected, Result, Room, Sink, Source, copy_into,
+    ALIGNMENT, Buffer, BufferMut, Codec, CodecName, Format, Rejected, Reservation, Result, Room,
+    Sink, Source, copy_into,
 };
 
 use crate::error::{ArrayError, NAME};
@@ -72,6 +73,36 @@ impl Meter for Metered<'_> {
     fn give_back(&mut self, bytes: u64) {
         self.0.release_unused(self.0.reserved_bytes().saturating_sub(bytes));
     }
+}
+
+/// The same array in one allocation, as large as its buffers and paid from what `reserve` gives for it.
+///
+/// What an array grew in is larger than it is, up to twice; and where many small arrays come and go, their many small blocks stay with
+/// the allocator. It copies every byte once.
+///
+/// # Errors
+/// What `reserve` says; [`Allocation`](mempool_core::Error::Allocation).
+pub fn pack<A: Layout>(
+    mut array: A,
+    reserve: impl FnOnce(u64) -> Result<Reservation>,
+) -> Result<A> {
+    let mut bytes = 0_usize;
+    array.visit(&mut |buffer| bytes = bytes.next_multiple_of(ALIGNMENT) + buffer.len());
+    let reservation = reserve(Buffer::allocation_bytes(bytes, ALIGNMENT)?)?;
+    let mut all = BufferMut::with_capacity(bytes, ALIGNMENT, reservation)?;
+    array.visit(&mut |buffer| {
+        all.zero_to(all.len().next_multiple_of(ALIGNMENT));
+        all.extend_from_slice(buffer);
+    });
+    let all = all.freeze();
+    let mut end = 0_usize;
+    array.replace(&mut Replacing(&mut |buffer| {
+        let start = end.next_multiple_of(ALIGNMENT);
+        end = start + buffer.len();
+        *buffer = all.slice(start..end);
+        Ok(())
+    }))?;
+    Ok(array)
 }
 
 /// What [`charge`] takes from `room`, if nobody is faster. A buffer that comes twice counts twice: a bound.
@@ -145,7 +176,7 @@ impl<T: Stored> Codec<T> for Raw {
     }
 
     fn mmread(&self, source: &mut Source<'_>, _room: &mut Room) -> Result<Self::Resident> {
-        let mut from = Assembly::start::<T::Array>(source)?;
+        let mut from = Assembly::start(source)?;
         let array = T::Array::assemble(&mut from);
         let array = array.and_then(|array| from.finish().map(|()| array));
         Ok(Held::new(array.map_err(ArrayError::of::<T>)?))

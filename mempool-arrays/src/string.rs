@@ -27,7 +27,7 @@ use mempool_core::{Buffer, Result};
 use crate::description::{Kind, Node};
 use crate::error::ArrayError;
 use crate::layout::{
-    Belief, Buildable, Builder, Growing, Layout, Meter, Rearrange, Replacing, debug, tag_over,
+    Buildable, Builder, Growing, Layout, Meter, Rearrange, Replacing, debug, tag_over,
 };
 use crate::offsets::{Offset, Offsets, OffsetsBuilder};
 use crate::part::{Assembly, Parts};
@@ -246,7 +246,6 @@ impl<O: Offset> Layout for Binary<O> {
     type Item<'a> = &'a [u8];
 
     const TAG: u64 = tag_over("binary", O::WIDTH as u64);
-    const BELIEF: Belief<Self> = Belief::OWN;
 
     fn len(&self) -> usize {
         self.offsets.slots()
@@ -296,7 +295,6 @@ impl<O: Offset> Layout for Strings<O> {
     type Item<'a> = &'a str;
 
     const TAG: u64 = tag_over("strings", O::WIDTH as u64);
-    const BELIEF: Belief<Self> = Belief::OWN;
 
     fn len(&self) -> usize {
         self.binary.len()

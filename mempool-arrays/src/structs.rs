@@ -12,7 +12,7 @@ use crate::column::Column;
 use crate::description::{Kind, Node};
 use crate::error::ArrayError;
 use crate::field::Field;
-use crate::layout::{Belief, Layout, Meter, Rearrange, Replacing, debug};
+use crate::layout::{Layout, Meter, Rearrange, Replacing, debug};
 use crate::part::{Assembly, Parts};
 use crate::value::Value;
 
@@ -119,7 +119,6 @@ impl Layout for Struct {
     type Item<'a> = Row;
 
     const TAG: u64 = type_tag("struct");
-    const BELIEF: Belief<Self> = Belief::OWN;
 
     fn len(&self) -> usize {
         self.len

@@ -23,7 +23,7 @@ use crate::column::Column;
 use crate::description::{Kind, Node};
 use crate::error::ArrayError;
 use crate::field::Field;
-use crate::layout::{Belief, Layout, Meter, Rearrange, Replacing, Unmetered, has_no_bytes};
+use crate::layout::{Layout, Meter, Rearrange, Replacing, Unmetered, has_no_bytes};
 use crate::part::{Assembly, Parts};
 use crate::structs::{Row, Struct};
 use crate::value::Value;
@@ -309,7 +309,6 @@ impl Layout for Table {
     type Item<'a> = Row;
 
     const TAG: u64 = type_tag("table");
-    const BELIEF: Belief<Self> = Belief::OWN;
 
     fn len(&self) -> usize {
         self.rows()

@@ -9,7 +9,7 @@ use mempool_core::{Buffer, Result, type_tag};
 
 use crate::description::{Kind, Node};
 use crate::error::ArrayError;
-use crate::layout::{Belief, Buildable, Builder, Layout, Meter, Rearrange, Replacing, debug};
+use crate::layout::{Buildable, Builder, Layout, Meter, Rearrange, Replacing, debug};
 use crate::part::{Assembly, Parts};
 
 /// An array of zero-sized elements: a length.
@@ -36,7 +36,6 @@ impl Layout for Units {
     type Item<'a> = ();
 
     const TAG: u64 = type_tag("units");
-    const BELIEF: Belief<Self> = Belief::OWN;
 
     fn len(&self) -> usize {
         self.len

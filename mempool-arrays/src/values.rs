@@ -20,7 +20,7 @@ use crate::description::{Kind, Node};
 use crate::element::Element;
 use crate::error::ArrayError;
 use crate::layout::{
-    Belief, Buildable, Builder, Growing, Layout, Meter, Rearrange, Replacing, debug, tag_over,
+    Buildable, Builder, Growing, Layout, Meter, Rearrange, Replacing, debug, tag_over,
 };
 use crate::part::{Assembly, Parts, check_alignment, check_length};
 
@@ -168,7 +168,6 @@ impl<T: Element> Layout for Values<T> {
     type Item<'a> = T;
 
     const TAG: u64 = tag_over("values", T::TYPE.tag());
-    const BELIEF: Belief<Self> = Belief::OWN;
 
     fn len(&self) -> usize {
         Self::len(self)

@@ -1,4 +1,4 @@
-//! A layout of the program's own: it is kept like ours, and what it writes is checked like anybody's.
+//! A layout of the program's own: a group of ours, kept like them.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::cmp::Ordering;
@@ -6,66 +6,80 @@ use std::hash::Hasher;
 use std::ops::Range;
 
 use mempool_arrays::{
-    ArrayError, Assembly, Column, Kind, Layout, Node, Nullable, Parts, Raw, Replacing, Strings,
-    Values,
+    ArrayError, Assembly, Column, Layout, Nullable, Parts, Raw, Replacing, Strings, Values,
 };
 use mempool_core::{Buffer, Error, MemoryStore, Pool, PoolOptions, Result, type_tag};
 
-/// Text that calls itself so: on its way out its bytes become others, of which nobody has looked whether they are text.
-#[derive(Clone, Debug)]
-struct Garbled {
-    text: Strings,
-    bytes: Vec<u8>,
+/// Two arrays as one: a slot is a pair.
+#[derive(Clone, Debug, PartialEq)]
+struct Places {
+    names: Strings,
+    heights: Nullable<Values<i32>>,
 }
 
-impl Layout for Garbled {
-    type Item<'a> = &'a str;
+impl Layout for Places {
+    type Item<'a> = (&'a str, Option<i32>);
 
-    const TAG: u64 = type_tag("garbled");
+    const TAG: u64 = type_tag("places");
 
     fn len(&self) -> usize {
-        self.text.len()
+        self.names.len()
     }
 
-    fn get(&self, index: usize) -> Option<&str> {
-        self.text.get(index)
+    fn get(&self, index: usize) -> Option<(&str, Option<i32>)> {
+        self.names.get(index).zip(self.heights.get(index))
     }
 
     fn slice(&self, range: Range<usize>) -> Self {
-        Self { text: self.text.slice(range), bytes: self.bytes.clone() }
+        Self { names: self.names.slice(range.clone()), heights: self.heights.slice(range) }
     }
 
-    fn order(a: &&str, b: &&str) -> Ordering {
+    fn order(a: &(&str, Option<i32>), b: &(&str, Option<i32>)) -> Ordering {
         a.cmp(b)
     }
 
-    fn hash_item(item: &&str, state: &mut impl Hasher) {
-        Strings::<i64>::hash_item(item, state);
+    fn hash_item(item: &(&str, Option<i32>), state: &mut impl Hasher) {
+        Strings::<i64>::hash_item(&item.0, state);
+        Nullable::<Values<i32>>::hash_item(&item.1, state);
     }
 
     fn take_apart(&self, parts: &mut Parts<'_>) {
-        parts.node(Node::new(Kind::Strings(8), self.text.len()));
-        parts.section(self.text.as_binary().buffers().0.clone());
-        parts.section(Buffer::uncounted(&self.bytes).unwrap());
+        parts.group(self.len(), 2);
+        parts.name_next("name", 0);
+        self.names.take_apart(parts);
+        parts.name_next("height", 0);
+        self.heights.take_apart(parts);
     }
 
     fn assemble(from: &mut Assembly<'_, '_>) -> Result<Self, ArrayError> {
-        let text = Strings::assemble(from)?;
-        let bytes = text.as_binary().iter().flatten().copied().collect();
-        Ok(Self { text, bytes })
+        let slots = from.group(2)?;
+        let places = Self {
+            names: from.child(Strings::assemble)?,
+            heights: from.child(Nullable::assemble)?,
+        };
+        match [places.names.len(), places.heights.len()] == [slots; 2] {
+            true => Ok(places),
+            false => {
+                let found = places.heights.len() as u64;
+                Err(ArrayError::Slots { part: "heights".into(), expected: slots as u64, found })
+            }
+        }
     }
 
     fn visit(&self, visit: &mut dyn FnMut(&Buffer)) {
-        self.text.visit(visit);
+        self.names.visit(visit);
+        self.heights.visit(visit);
     }
 
     fn replace(&mut self, replace: &mut Replacing<'_>) -> Result<()> {
-        self.text.replace(replace)
+        self.names.replace(replace)?;
+        self.heights.replace(replace)
     }
 }
 
-fn garbled(bytes: &[u8]) -> Garbled {
-    Garbled { text: ["a", "bc"].into_iter().collect(), bytes: bytes.to_vec() }
+fn places() -> Places {
+    let heights = [Some(6961), None, Some(8849)].into_iter().collect();
+    Places { names: ["Aconcagua", "Atlantis", "Sagarmatha"].into_iter().collect(), heights }
 }
 
 fn pool() -> Pool<Raw> {
@@ -79,30 +93,22 @@ fn what_comes_back<A: Layout>(array: A) -> Result<A> {
     pool.get(&reference).map(|view| view.clone())
 }
 
-fn is_utf8_error(error: &Error) -> bool {
-    let Error::Codec(error) = error else { return false };
-    matches!(error.source.downcast_ref(), Some(ArrayError::Utf8 { index: 1 }))
-}
-
 #[test]
 fn a_layout_of_ones_own_is_kept() {
-    let back = what_comes_back(garbled(b"xyz")).unwrap();
-    assert_eq!(back.iter().collect::<Vec<_>>(), ["x", "yz"]);
-    let nullable = Nullable::new(garbled(b"xyz"), None).unwrap();
+    assert_eq!(what_comes_back(places()).unwrap(), places());
+    assert_eq!(what_comes_back(places().slice(1..3)).unwrap(), places().slice(1..3));
+    let nullable =
+        Nullable::new(places(), Some([true, false, true].into_iter().collect())).unwrap();
     let back = what_comes_back(nullable).unwrap();
-    assert_eq!(back.iter().collect::<Vec<_>>(), [Some("x"), Some("yz")]);
-    let column = Column::of(&garbled(b"xyz"));
-    assert_eq!(column.to::<Strings>().unwrap().get(1), Some("yz"));
+    assert_eq!((back.get(0), back.get(1)), (Some(Some(("Aconcagua", Some(6961)))), Some(None)));
 }
 
-/// A `str` that is none is undefined behaviour, and this is safe code: so not even the pool's own frames are believed.
 #[test]
-fn what_a_layout_of_ones_own_writes_is_checked() {
-    assert!(is_utf8_error(&what_comes_back(garbled(b"x\xff\xff")).unwrap_err()));
-    let nullable = Nullable::new(garbled(b"x\xff\xff"), None).unwrap();
-    assert!(is_utf8_error(&what_comes_back(nullable).unwrap_err()));
-    let error = Column::try_of(&garbled(b"x\xff\xff")).unwrap_err();
-    assert!(matches!(error, ArrayError::Utf8 { index: 1 }), "{error:?}");
+fn a_group_is_a_struct_of_its_children() {
+    let column = Column::of(&places());
+    assert_eq!(column.as_struct().unwrap().columns()[0].to::<Strings>().unwrap(), places().names);
+    assert_eq!(column.to::<Places>().unwrap(), places());
+    assert!(matches!(Column::of(&places().names).to::<Places>(), Err(ArrayError::Kind { .. })));
 }
 
 /// As deep as a description may be: what is deeper is refused before it is written, for it could not be read.

@@ -183,7 +183,7 @@ pub(crate) fn hostile(workspace: &Workspace, package: &str, cases: &str) -> Invo
 
 /// So many damaged Arrow files of each kind.
 pub(crate) fn arrow_files(workspace: &Workspace, files: &str) -> Invocation {
-    whole(workspace, "mempool-arrays", "arrow_files").env("DAMAGED_FILES", files)
+    release(workspace, "mempool-arrays", "arrow", "arrow_files").env("DAMAGED_FILES", files)
 }
 
 /// So many arrays beside plain vectors, for each element in each layout.

@@ -6,8 +6,8 @@
 //! at rest          i64…        i32…       codes, dictionary     each buffer a section of the frame; a query maps those it reads
 //! ```
 
-use mempool_arrays::{ArrayError, Assembly, Layout, Meter, Raw};
-use mempool_core::{ALIGNMENT, Buffer, BufferMut, Reservation, Result};
+use mempool_arrays::{ArrayError, Assembly, Layout, Meter, Raw, pack};
+use mempool_core::{Reservation, Result};
 
 use super::{
     job::{Chunk, Job},
@@ -68,35 +68,18 @@ where
 
     fn set(self, job: &Job<'_>) -> Result<Chunk<A>, CliError> {
         let Self { growing, room } = self;
-        let (columns, bytes) = packed(growing.finish(), job)?;
+        // What it grew in is larger, and its many small blocks would stay with the allocator when the chunk is evicted.
+        let mut bytes = 0;
+        let columns = pack(growing.finish(), |all| {
+            bytes = all;
+            job.pool.reserve(all)
+        })?;
         // What it was grown in is gone.
         drop(room);
         let rows = columns.len() as u64;
         let reference = job.columns.set(columns).map_err(|rejected| rejected.error)?;
         Ok(Chunk { reference, rows, bytes })
     }
-}
-
-/// The same columns in one allocation, which is as large as they are and paid for, and its bytes. What they grew in is larger, and its many small blocks would
-/// stay with the allocator when the chunk is evicted.
-fn packed<A: Layout>(mut columns: A, job: &Job<'_>) -> Result<(A, u64)> {
-    let mut bytes = 0_usize;
-    columns.visit(&mut |buffer| bytes = bytes.next_multiple_of(ALIGNMENT) + buffer.len());
-    let room = job.pool.reserve(Buffer::allocation_bytes(bytes, ALIGNMENT)?)?;
-    let mut all = BufferMut::with_capacity(bytes, ALIGNMENT, room)?;
-    columns.visit(&mut |buffer| {
-        all.zero_to(all.len().next_multiple_of(ALIGNMENT));
-        all.extend_from_slice(buffer);
-    });
-    let all = all.freeze();
-    let mut end = 0_usize;
-    columns.replace(&mut |buffer| {
-        let start = end.next_multiple_of(ALIGNMENT);
-        end = start + buffer.len();
-        *buffer = all.slice(start..end);
-        Ok(())
-    })?;
-    Ok((columns, bytes as u64))
 }
 
 /// Reads the column `name`, which must have `slots` of them.
@@ -176,9 +159,7 @@ macro_rules! columns {
             }
 
             fn take_apart(&self, parts: &mut mempool_arrays::Parts<'_>) {
-                let slots = mempool_arrays::Layout::len(self);
-                let node = mempool_arrays::Node::new(mempool_arrays::Kind::Struct, slots);
-                parts.node(mempool_arrays::Node { children: Self::COLUMNS, ..node });
+                parts.group(mempool_arrays::Layout::len(self), Self::COLUMNS);
                 parts.name_next(stringify!($first), 0);
                 self.$first.take_apart(parts);
                 $(
@@ -190,7 +171,7 @@ macro_rules! columns {
             fn assemble(
                 from: &mut mempool_arrays::Assembly<'_, '_>,
             ) -> Result<Self, mempool_arrays::ArrayError> {
-                let (_, slots) = from.expect(mempool_arrays::Kind::Struct, Self::COLUMNS)?;
+                let slots = from.group(Self::COLUMNS)?;
                 Ok(Self {
                     $first: crate::tpch::columns::column(from, stringify!($first), slots)?,
                     $($column: crate::tpch::columns::column(from, stringify!($column), slots)?,)+
@@ -204,7 +185,7 @@ macro_rules! columns {
 
             fn replace(
                 &mut self,
-                replace: &mut dyn FnMut(&mut mempool_core::Buffer) -> mempool_core::Result<()>,
+                replace: &mut mempool_arrays::Replacing<'_>,
             ) -> mempool_core::Result<()> {
                 self.$first.replace(replace)?;
                 $(self.$column.replace(replace)?;)+
