@@ -18,8 +18,9 @@ use crate::registration::Registration;
 use crate::shared::Shared;
 use crate::sites::Site;
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use crate::word::{Pinning, Word};
+use crate::young::Noted;
 
 /// A resident of any codec and type, with what it is charged beside its buffers.
 pub(crate) trait Held: Any + Send + Sync {
@@ -61,7 +62,7 @@ pub(crate) struct Entry {
     pub(crate) slot: u32,
     pub(crate) references_alive: AtomicU32,
     holders: AtomicU32,
-    pub(crate) touched: AtomicBool,
+    pub(crate) noted: Noted,
     pub(crate) discardable: bool,
     /// Whether the pool keeps where each living pin was taken.
     tracked: bool,
@@ -179,7 +180,7 @@ impl Entry {
             slot,
             references_alive: AtomicU32::new(0),
             holders: AtomicU32::new(1),
-            touched: AtomicBool::new(false),
+            noted: Noted::new(),
             discardable: contents.discardable,
             tracked,
             cold: Mutex::new(contents.cold),

@@ -10,7 +10,11 @@ use crate::word::State;
 /// The entries that were read since the evicting side looked.
 pub(crate) type Touched = Queue<EntryRef>;
 
-/// So many entries that readers touched are looked at when a value ends: more than one, so that the queue becomes shorter.
+/// So many entries that readers touched are taken in at once.
+const AT_ONCE: usize = 32;
+
+/// So many are looked at when a value ends, where nothing else can be done with them: more than one, so that the queue becomes
+/// shorter.
 const LOOKED_AT: usize = 4;
 
 /// All values of a pool, and which of them can be evicted, in which order.
@@ -19,6 +23,7 @@ pub(crate) struct Index {
     free: Vec<u32>,
     /// How many slots have an entry.
     len: usize,
+    policy: Policy,
     order: Box<dyn Order>,
     /// Values that are views of maps, the one that was used longest ago first.
     maps: Box<dyn Order>,
@@ -66,6 +71,7 @@ impl Index {
             slots: Vec::new(),
             free: Vec::new(),
             len: 0,
+            policy,
             order: policy.order(),
             maps: Policy::Lru.order(),
             clock: 0,
@@ -141,9 +147,43 @@ impl Index {
 
     /// Takes in what readers touched; the time after that.
     pub(crate) fn drain(&mut self, touched: &Touched) -> u64 {
-        while let Some(entry) = touched.pop() {
-            // Release pairs with the reader's swap: a reader that finds the bit clear pushes again.
-            entry.touched.store(false, Ordering::Release);
+        while self.drain_some(touched) {}
+        self.clock
+    }
+
+    /// Takes in a few of the entries that readers touched; whether there may be more.
+    fn drain_some(&mut self, touched: &Touched) -> bool {
+        let Some(first) = touched.pop() else { return false };
+        let mut some = [const { None }; AT_ONCE];
+        some[0] = Some(first);
+        let mut count = 1;
+        while count < AT_ONCE
+            && let Some(next) = touched.pop()
+        {
+            some[count] = Some(next);
+            count += 1;
+        }
+        self.look_ahead(some.iter().flatten());
+        for entry in some.into_iter().flatten() {
+            entry.noted.clear();
+            self.reorder(&entry);
+        }
+        count == AT_ONCE
+    }
+
+    /// Reads a word of each entry and slot that will be worked on: these reads do not depend on each other, so the processor
+    /// waits for many of them at a time. Among millions of values all of them miss its caches.
+    fn look_ahead<'a>(&self, entries: impl Iterator<Item = &'a EntryRef>) {
+        let look = |entry: &EntryRef| {
+            let standing = self.slots.get(entry.slot as usize).map_or(0, |slot| slot.standing.0);
+            standing ^ entry.stamp.load(Ordering::Relaxed)
+        };
+        std::hint::black_box(entries.map(look).fold(0, std::ops::BitXor::bitxor));
+    }
+
+    /// Orders views that are young no more by their last use; the time after that.
+    pub(crate) fn order_grown(&mut self, views: impl IntoIterator<Item = EntryRef>) -> u64 {
+        for entry in views {
             self.reorder(&entry);
         }
         self.clock
@@ -151,10 +191,15 @@ impl Index {
 
     /// Looks at a few of the entries that readers touched, and lets go of those that have ended. Where values end and none is
     /// set nobody else would, and they would stay in the queue.
-    pub(crate) fn forget_ended(&self, touched: &Touched) {
+    pub(crate) fn forget_ended(&mut self, touched: &Touched) {
         if mutant!("ended_kept_in_queue") {
             return;
         }
+        if self.policy != Policy::Sieve {
+            self.drain_some(touched);
+            return;
+        }
+        // Sieve would order otherwise what it hears of now, and not when it is asked for victims.
         for entry in std::iter::from_fn(|| touched.pop()).take(LOOKED_AT) {
             if self.is_here(&entry) {
                 touched.push(entry);
@@ -183,7 +228,7 @@ impl Index {
                 place.standing = standing;
                 order.touch(entry.slot, before, stamp);
             }
-            // A load leaves it to the first look to order what it has mapped.
+            // A load leaves it to whoever comes to it here to order what it has mapped.
             (None, true) if entry.word.load().state() == State::Mapped => {
                 place.standing = Standing::mapped(stamp);
                 self.maps.insert(entry.slot, stamp);

@@ -115,6 +115,7 @@ mod turn;
 mod values;
 mod word;
 mod writers;
+mod young;
 
 #[cfg(feature = "testing")]
 pub mod testing;

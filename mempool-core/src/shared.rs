@@ -37,6 +37,7 @@ use crate::sync::{self, Mutex, MutexGuard};
 use crate::trim::MappedLimit;
 use crate::word::{Snapshot, State};
 use crate::writers::{WriteAhead, Writers};
+use crate::young::Queue;
 
 /// From this size on the codec checks what it will show while another thread computes the checksum.
 const CHECKED_BESIDE: usize = 8 << 20;
@@ -210,15 +211,17 @@ impl Shared {
         if self.is_closed() { Err(Error::Closed) } else { Ok(()) }
     }
 
-    /// Notes a get: stamps the entry, and queues it for the index once.
+    /// Notes a get: stamps the entry, and queues it once for who will look at the stamp.
     pub(crate) fn note_get(&self, entry: &AnyRef) {
         // Relaxed: a stamp that misses a step which is under way may stand on either side of it.
         let ordered = self.clock.load(Ordering::Relaxed);
         let stamp = with_log(self.id, || self.new_log(), |log| log.note_get(ordered));
         entry.stamp.store(stamp, Ordering::Relaxed);
-        // The stamp goes first: whoever clears the bit afterwards finds it.
-        if !entry.touched.load(Ordering::Relaxed) && !entry.touched.swap(true, Ordering::AcqRel) {
-            self.touched.push(entry.holder());
+        // The stamp goes first: whoever takes the entry out of its queue afterwards finds it.
+        match entry.noted.note() {
+            None => {}
+            Some(Queue::Touched) => self.touched.push(entry.holder()),
+            Some(Queue::Young) => self.mapped_limit.young.push(entry.holder(), stamp),
         }
     }
 
@@ -420,8 +423,10 @@ impl Shared {
                 if !mapped && registration.maps() {
                     sync::lock(&entry.cold).note_value_bytes(charged_before);
                 }
-                if mapped {
-                    self.mapped_limit.note_view();
+                match mapped {
+                    true => self.mapped_limit.note_view(entry),
+                    false if entry.noted.is_young() => self.mapped_limit.young.forget(entry),
+                    false => {}
                 }
                 entry.put(held);
                 entry.word.end_load(mapped);
@@ -729,7 +734,7 @@ impl Shared {
         let entries: Vec<EntryRef> = {
             let mut index = sync::lock(&self.index);
             index.close();
-            while self.touched.pop().is_some() {}
+            self.forget_noted();
             index.entries().cloned().collect()
         };
         for entry in &entries {
@@ -742,8 +747,14 @@ impl Shared {
         drop(entries);
         self.ledger.nudge();
         self.back.reclaimer.stop();
-        while self.touched.pop().is_some() {}
+        self.forget_noted();
         Ok(self.back.store.close()?)
+    }
+
+    /// Empties the queues of what readers did.
+    fn forget_noted(&self) {
+        while self.touched.pop().is_some() {}
+        self.mapped_limit.young.take_all().for_each(drop);
     }
 
     pub(crate) fn stats(&self) -> Stats {

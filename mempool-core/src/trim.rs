@@ -7,21 +7,23 @@
 //! Views take a little heap that is charged to nobody. So that millions of small values cannot add it up, there are never many more
 //! of them than a part of the memory limit has room for.
 
-use crate::entry::Held;
+use crate::entry::{Entry, Held};
 use crate::recency::Verdict;
 use crate::shared::Shared;
 use crate::stats::{count, read};
 use crate::sync;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::young::{Grown, Young};
 
 /// The mapped limit of one pool.
-#[derive(Debug)]
 pub(crate) struct MappedLimit {
     bytes: u64,
     /// The most views that there should be.
     views_max: u64,
     /// How many there are.
     views: AtomicU64,
+    /// Those of them that were made a moment ago.
+    pub(crate) young: Young,
     /// How many loads do not look again: what readers hold was looked through in vain.
     pause: AtomicU64,
     /// Whether a thread is trimming; others go on meanwhile.
@@ -34,6 +36,9 @@ pub(crate) struct MappedLimit {
 
 /// A part of the limit that is trimmed at once, so that not every load trims.
 const AT_ONCE: u64 = 4;
+
+/// The same of the views that there may be.
+const VIEWS_AT_ONCE: u64 = 16;
 
 /// Views may take this part of the memory limit, by the estimate below.
 const VIEWS_SHARE: u64 = 64;
@@ -50,10 +55,12 @@ const LOOKS_PER_LOAD: u64 = 16;
 impl MappedLimit {
     /// A limit beside a memory limit of `memory_bytes`.
     pub(crate) fn new(bytes: Option<u64>, memory_bytes: u64) -> Self {
+        let views_max = (memory_bytes / VIEWS_SHARE / VIEW_BYTES).max(VIEWS_MIN);
         Self {
             bytes: bytes.unwrap_or(u64::MAX),
-            views_max: (memory_bytes / VIEWS_SHARE / VIEW_BYTES).max(VIEWS_MIN),
+            views_max,
             views: AtomicU64::new(0),
+            young: Young::new(views_max),
             pause: AtomicU64::new(0),
             trimming: AtomicBool::new(false),
             trims: AtomicU64::new(0),
@@ -73,8 +80,9 @@ impl MappedLimit {
         over && pause == 0
     }
 
-    /// A value has become a view.
-    pub(crate) fn note_view(&self) {
+    /// A load has made a view.
+    pub(crate) fn note_view(&self, entry: &Entry) {
+        entry.noted.make_young();
         count(&self.views, 1);
     }
 
@@ -82,6 +90,11 @@ impl MappedLimit {
     pub(crate) fn note_gone(&self, held: &dyn Held) {
         // Relaxed: a figure, which orders nothing.
         self.views.fetch_sub(u64::from(held.is_view()), Ordering::Relaxed);
+    }
+
+    /// So many views stay when some are let go of.
+    fn views_kept(&self) -> u64 {
+        self.views_max - self.views_max / VIEWS_AT_ONCE
     }
 
     /// The limit, if there is one.
@@ -94,6 +107,9 @@ impl Shared {
     /// After something was mapped: trims if there is more than the limit.
     pub(crate) fn keep_mapped_limit(&self) {
         let limit = &self.mapped_limit;
+        if let Some(grown) = limit.young.grown() {
+            self.let_grow(grown);
+        }
         let mapped = self.back.store.mapped_bytes();
         if limit.is_due(mapped) && !limit.trimming.swap(true, Ordering::Acquire) {
             let held = self.trim();
@@ -103,13 +119,25 @@ impl Shared {
         count(&limit.overruns, u64::from(self.back.store.mapped_bytes() > limit.bytes));
     }
 
+    /// Lets a young view go, or orders it among the others.
+    fn let_grow(&self, Grown { entry, stays }: Grown) {
+        let limit = &self.mapped_limit;
+        let goes = !stays && read(&limit.views) > limit.views_kept() && !mutant!("views_unbounded");
+        if goes && entry.word.begin_release_view() {
+            count(&limit.trims, 1);
+            return self.release(&entry, false);
+        }
+        let now = sync::lock(&self.index).order_grown([entry]);
+        self.publish_clock(now);
+    }
+
     /// Lets go of what can be; how many values that are held were looked at in vain.
     fn trim(&self) -> u64 {
         let limit = &self.mapped_limit;
         let views = read(&limit.views);
         let mut held = 0;
         if views > limit.views_max {
-            let more = views - (limit.views_max - limit.views_max / AT_ONCE);
+            let more = views - limit.views_kept();
             held = self.let_go(&mut |found, _| found < more).1;
         }
         if limit.bytes < u64::MAX { held.max(self.trim_bytes()) } else { held }
@@ -118,6 +146,12 @@ impl Shared {
     fn trim_bytes(&self) -> u64 {
         let mut held = 0;
         let limit = &self.mapped_limit;
+        // The coldest go first, young or not.
+        let now = {
+            let young = limit.young.take_all();
+            sync::lock(&self.index).order_grown(young)
+        };
+        self.publish_clock(now);
         let wanted = limit.bytes - limit.bytes / AT_ONCE;
         // Small values lie together in a block that counts as a whole, so it may take many of them to free one.
         for factor in (0..u64::BITS).map(|round| 1 << round) {

@@ -255,6 +255,15 @@ impl Word {
         .is_some()
     }
 
+    /// As [`begin_release`](Self::begin_release), of a value that is mapped.
+    pub(crate) fn begin_release_view(&self) -> bool {
+        self.step(|now| {
+            let free = now.state() == State::Mapped && now.unpinned() && !now.doomed();
+            free.then(|| now.to(State::Releasing))
+        })
+        .is_some()
+    }
+
     /// Ends a release: the memory is gone.
     pub(crate) fn end_release(&self, discarded: bool) {
         let state = if discarded { State::Discarded } else { State::Spilled };

@@ -119,6 +119,12 @@ const MUTANTS: &[Mutant] = &[
         "small",
         "a_small_value_takes_little_beside_its_bytes",
     ),
+    mutant(
+        "read_again_unseen",
+        "mempool-core",
+        "views",
+        "of_many_views_those_that_are_read_again_stay",
+    ),
     mutant("foreign_root_taken", "mempool-spill", "lifecycle", "another_users_root_is_refused"),
     mutant(
         "reserve_ignored",
