@@ -3,6 +3,7 @@
 use crate::entry::{Entry, EntryRef};
 use crate::id::Id;
 use crate::recency::{Order, Policy, Verdict};
+use crate::slots::Slots;
 use crate::sync::Queue;
 use crate::sync::atomic::Ordering;
 use crate::word::State;
@@ -19,7 +20,7 @@ const LOOKED_AT: usize = 4;
 
 /// All values of a pool, and which of them can be evicted, in which order.
 pub(crate) struct Index {
-    slots: Vec<Slot>,
+    slots: Slots<Slot>,
     free: Vec<u32>,
     /// How many slots have an entry.
     len: usize,
@@ -68,7 +69,7 @@ impl Standing {
 impl Index {
     pub(crate) fn new(policy: Policy) -> Self {
         Self {
-            slots: Vec::new(),
+            slots: Slots::new(),
             free: Vec::new(),
             len: 0,
             policy,
@@ -92,15 +93,15 @@ impl Index {
                 slot
             }
         };
-        let generation = self.slots[slot as usize].generation + 1;
-        self.slots[slot as usize].generation = generation;
+        let generation = self.slots[slot].generation + 1;
+        self.slots[slot].generation = generation;
         Some((slot, generation))
     }
 
     /// Returns a slot whose value is gone, or never came. A generation that would repeat retires it.
     pub(crate) fn free_slot(&mut self, slot: u32) {
         self.unorder(slot);
-        let place = &mut self.slots[slot as usize];
+        let place = &mut self.slots[slot];
         self.len -= usize::from(place.entry.take().is_some());
         if place.generation < u32::MAX {
             self.free.push(slot);
@@ -109,7 +110,7 @@ impl Index {
 
     /// Puts a new entry in its slot.
     pub(crate) fn install(&mut self, entry: EntryRef) {
-        let slot = entry.slot as usize;
+        let slot = entry.slot;
         self.slots[slot].entry = Some(entry);
         self.len += 1;
     }
@@ -128,7 +129,7 @@ impl Index {
         self.unorder(entry.slot);
         // An entry that ended meanwhile has left its slot, and is not ordered any more.
         if self.is_here(entry) {
-            let place = &mut self.slots[entry.slot as usize];
+            let place = &mut self.slots[entry.slot];
             let stamp = entry.stamp.load(Ordering::Relaxed);
             place.standing = Standing::ordered(stamp);
             self.order.insert(entry.slot, stamp);
@@ -137,7 +138,7 @@ impl Index {
 
     /// Takes an entry out of the order that it stands in.
     pub(crate) fn unorder(&mut self, slot: u32) {
-        let place = &mut self.slots[slot as usize];
+        let place = &mut self.slots[slot];
         match std::mem::replace(&mut place.standing, Standing::NOWHERE).get() {
             Some((stamp, false)) => self.order.remove(slot, stamp),
             Some((stamp, true)) => self.maps.remove(slot, stamp),
@@ -217,7 +218,7 @@ impl Index {
         let stamp = entry.stamp.load(Ordering::Relaxed);
         self.clock = self.clock.max(stamp);
         let here = self.is_here(entry);
-        let place = &mut self.slots[entry.slot as usize];
+        let place = &mut self.slots[entry.slot];
         match (place.standing.get(), here) {
             (Some((before, mapped)), true) => {
                 let stamp = if mutant!("stale_stamp") { before } else { stamp };
@@ -279,9 +280,8 @@ impl Index {
         &self,
         slots: std::ops::Range<usize>,
     ) -> Option<impl Iterator<Item = &EntryRef>> {
-        let end = slots.end.min(self.slots.len());
-        let slots = self.slots.get(slots.start..end).filter(|slots| !slots.is_empty())?;
-        Some(slots.iter().filter_map(|slot| slot.entry.as_ref()))
+        let there = slots.start < slots.end.min(self.slots.len());
+        there.then(|| self.slots.range(slots).filter_map(|slot| slot.entry.as_ref()))
     }
 
     /// How many values there are.
@@ -297,12 +297,12 @@ impl Index {
 
 fn pick_from(
     order: &mut dyn Order,
-    slots: &mut [Slot],
+    slots: &mut Slots<Slot>,
     more: &mut dyn FnMut() -> bool,
     offer: &mut dyn FnMut(&EntryRef) -> Verdict,
 ) {
     order.pick(more, &mut |slot| {
-        let place = &mut slots[slot as usize];
+        let place = &mut slots[slot];
         let verdict = place.entry.as_ref().map_or(Verdict::Take, &mut *offer);
         if verdict == Verdict::Take {
             place.standing = Standing::NOWHERE;

@@ -107,6 +107,7 @@ mod retain;
 mod shared;
 mod sink;
 mod sites;
+mod slots;
 mod stats;
 mod store;
 mod sync;
