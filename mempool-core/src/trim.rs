@@ -41,7 +41,7 @@ const AT_ONCE: u64 = 4;
 const VIEWS_AT_ONCE: u64 = 16;
 
 /// Views may take this part of the memory limit, by the estimate below.
-const VIEWS_SHARE: u64 = 64;
+const VIEWS_SHARE: u64 = 16;
 
 /// About what a view takes from the heap: the holder, the buffer's header, the store's own part, the allocator's rounding.
 const VIEW_BYTES: u64 = 256;
