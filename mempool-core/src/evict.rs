@@ -167,7 +167,7 @@ impl Shared {
         });
         if let Some(last) = chosen.write.last() {
             let last_bytes = read(&last.charged_bytes);
-            self.choose_ahead(&index, last_bytes, &mut chosen.ahead);
+            self.choose_ahead(&mut index, last_bytes, &mut chosen.ahead);
         }
         drop(index);
         self.publish_clock(now);
@@ -186,7 +186,7 @@ impl Shared {
     }
 
     /// Steps the small values that are next to go, so that they are written with a victim of `bytes`.
-    fn choose_ahead(&self, index: &Index, bytes: u64, ahead: &mut Vec<EntryRef>) {
+    fn choose_ahead(&self, index: &mut Index, bytes: u64, ahead: &mut Vec<EntryRef>) {
         let batch_bytes = self.batch_bytes();
         let mut sum = bytes;
         let mut looks = LOOKS_MAX;

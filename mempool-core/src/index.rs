@@ -2,7 +2,7 @@
 
 use crate::entry::{Entry, EntryRef};
 use crate::id::Id;
-use crate::recency::{Order, Policy, Verdict};
+use crate::recency::{Order, Policy, Seats, Verdict};
 use crate::slots::Slots;
 use crate::sync::Queue;
 use crate::sync::atomic::Ordering;
@@ -58,6 +58,12 @@ impl Standing {
     fn mapped(stamp: u64) -> Self {
         debug_assert!(stamp & Self::MAPPED == 0, "stamp {stamp}");
         Self(stamp | Self::MAPPED)
+    }
+
+    /// In the same order under another stamp.
+    fn at(self, stamp: u64) -> Self {
+        debug_assert!(stamp & Self::MAPPED == 0, "stamp {stamp}");
+        Self(self.0 & Self::MAPPED | stamp)
     }
 
     /// The stamp, and whether it is in the order of maps.
@@ -221,13 +227,9 @@ impl Index {
         let place = &mut self.slots[entry.slot];
         match (place.standing.get(), here) {
             (Some((before, mapped)), true) => {
-                let stamp = if mutant!("stale_stamp") { before } else { stamp };
-                let (standing, order) = match mapped {
-                    true => (Standing::mapped(stamp), &mut self.maps),
-                    false => (Standing::ordered(stamp), &mut self.order),
-                };
-                place.standing = standing;
-                order.touch(entry.slot, before, stamp);
+                let order = if mapped { &mut self.maps } else { &mut self.order };
+                let stands = order.touch(entry.slot, before, stamp);
+                place.standing = place.standing.at(stands);
             }
             // A load leaves it to whoever comes to it here to order what it has mapped.
             (None, true) if entry.word.load().state() == State::Mapped => {
@@ -244,7 +246,8 @@ impl Index {
         more: &mut dyn FnMut() -> bool,
         offer: &mut dyn FnMut(&EntryRef) -> Verdict,
     ) {
-        pick_from(&mut *self.order, &mut self.slots, more, offer);
+        let Self { slots, clock, order, .. } = self;
+        order.pick(more, &mut Candidates { slots, clock, offer });
     }
 
     /// As [`pick`](Self::pick), of the values that are views of maps.
@@ -253,15 +256,15 @@ impl Index {
         more: &mut dyn FnMut() -> bool,
         offer: &mut dyn FnMut(&EntryRef) -> Verdict,
     ) {
-        pick_from(&mut *self.maps, &mut self.slots, more, offer);
+        let Self { slots, clock, maps, .. } = self;
+        maps.pick(more, &mut Candidates { slots, clock, offer });
     }
 
-    /// Shows entries in about the order of eviction while `more` says so. Changes nothing.
-    pub(crate) fn peek(&self, more: &mut dyn FnMut(&EntryRef) -> bool) {
-        self.order.peek(&mut |slot| {
-            let entry = self.slots.get(slot as usize).and_then(|place| place.entry.as_ref());
-            entry.is_none_or(&mut *more)
-        });
+    /// Shows entries in about the order of eviction while `more` says so.
+    pub(crate) fn peek(&mut self, more: &mut dyn FnMut(&EntryRef) -> bool) {
+        let Self { slots, clock, order, .. } = self;
+        let offer = &mut |entry: &EntryRef| if more(entry) { Verdict::Skip } else { Verdict::Stop };
+        order.peek(&mut Candidates { slots, clock, offer });
     }
 
     /// The value of that name, if it is there.
@@ -295,20 +298,33 @@ impl Index {
     }
 }
 
-fn pick_from(
-    order: &mut dyn Order,
-    slots: &mut Slots<Slot>,
-    more: &mut dyn FnMut() -> bool,
-    offer: &mut dyn FnMut(&EntryRef) -> Verdict,
-) {
-    order.pick(more, &mut |slot| {
-        let place = &mut slots[slot];
-        let verdict = place.entry.as_ref().map_or(Verdict::Take, &mut *offer);
+/// The entries that an order names, offered to somebody.
+struct Candidates<'a> {
+    slots: &'a mut Slots<Slot>,
+    clock: &'a mut u64,
+    offer: &'a mut dyn FnMut(&EntryRef) -> Verdict,
+}
+
+impl Seats for Candidates<'_> {
+    fn restamp(&mut self, slot: u32, standing: u64) -> u64 {
+        let place = &mut self.slots[slot];
+        let last_use = place.entry.as_ref().map_or(0, |entry| entry.stamp.load(Ordering::Relaxed));
+        if last_use <= standing || mutant!("stale_stamp") {
+            return standing;
+        }
+        *self.clock = last_use.max(*self.clock);
+        place.standing = place.standing.at(last_use);
+        last_use
+    }
+
+    fn offer(&mut self, slot: u32) -> Verdict {
+        let place = &mut self.slots[slot];
+        let verdict = place.entry.as_ref().map_or(Verdict::Take, &mut *self.offer);
         if verdict == Verdict::Take {
             place.standing = Standing::NOWHERE;
         }
         verdict
-    });
+    }
 }
 
 #[cfg(test)]

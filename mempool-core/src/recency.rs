@@ -1,10 +1,13 @@
 //! Which value goes next: the policies Lru, Mru and Sieve, and the clocks that order what readers did.
 //!
 //! A policy knows slots and stamps, not values. Readers do not touch it: they store a stamp in their entry and
-//! push the entry on a queue, which the evicting side drains before it picks (`index.rs`).
+//! push the entry on a queue, which the evicting side drains before it picks (`index.rs`). Lru does not move a value then, but when
+//! it is next to go: it stands under an older stamp than its last use until the order comes to it, and no value that
+//! stands behind it can be older. So a value that is read a thousand times moves once, and one that is only read, never.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use crossbeam::utils::CachePadded;
@@ -41,14 +44,21 @@ pub(crate) enum Verdict {
 pub(crate) trait Order: Send {
     /// Adds a slot.
     fn insert(&mut self, slot: u32, stamp: u64);
-    /// A slot that was inserted was used since.
-    fn touch(&mut self, slot: u32, before: u64, stamp: u64);
+    /// A slot that stands under `before` was used since. The stamp under which it stands now.
+    fn touch(&mut self, slot: u32, before: u64, stamp: u64) -> u64;
     /// Forgets a slot that was inserted.
     fn remove(&mut self, slot: u32, stamp: u64);
     /// Offers slots in the order of eviction, each once, while `more` says that more are needed.
-    fn pick(&mut self, more: &mut dyn FnMut() -> bool, offer: &mut dyn FnMut(u32) -> Verdict);
-    /// Shows slots in the order in which they would be offered now, while `more` says so. Changes nothing.
-    fn peek(&self, more: &mut dyn FnMut(u32) -> bool);
+    fn pick(&mut self, more: &mut dyn FnMut() -> bool, seats: &mut dyn Seats);
+    /// Shows slots in the order in which they would be offered now, until a verdict is to stop. None is taken.
+    fn peek(&mut self, seats: &mut dyn Seats);
+}
+
+/// What an order asks of the slots that it names.
+pub(crate) trait Seats {
+    /// Has a slot that stands under `standing` stand under the stamp of its last use; that stamp, unless it is older.
+    fn restamp(&mut self, slot: u32, standing: u64) -> u64;
+    fn offer(&mut self, slot: u32) -> Verdict;
 }
 
 impl Policy {
@@ -67,50 +77,94 @@ struct Stamped {
     newest_first: bool,
 }
 
+impl Stamped {
+    /// The next one behind `last`, where its last use puts it.
+    fn next(&mut self, last: Option<(u64, u32)>, seats: &mut dyn Seats) -> Option<(u64, u32)> {
+        if self.newest_first {
+            return match last {
+                None => self.entries.last().copied(),
+                Some(last) => self.entries.range(..last).next_back().copied(),
+            };
+        }
+        loop {
+            let &(standing, slot) = match last {
+                None => self.entries.first()?,
+                Some(last) => self.entries.range((Excluded(last), Unbounded)).next()?,
+            };
+            let stamp = seats.restamp(slot, standing);
+            if stamp == standing {
+                return Some((standing, slot));
+            }
+            self.entries.remove(&(standing, slot));
+            self.entries.insert((stamp, slot));
+        }
+    }
+
+    /// Shows the oldest ones behind `last` and moves that on, up to one that was used since: where it stands, and its new stamp.
+    fn show(
+        &self,
+        last: &mut Option<(u64, u32)>,
+        seats: &mut dyn Seats,
+    ) -> Option<(u64, u32, u64)> {
+        for &(standing, slot) in self.entries.range((last.map_or(Unbounded, Excluded), Unbounded)) {
+            let stamp = seats.restamp(slot, standing);
+            if stamp != standing {
+                return Some((standing, slot, stamp));
+            }
+            if seats.offer(slot) == Verdict::Stop {
+                return None;
+            }
+            *last = Some((standing, slot));
+        }
+        None
+    }
+}
+
 impl Order for Stamped {
     fn insert(&mut self, slot: u32, stamp: u64) {
         self.entries.insert((stamp, slot));
     }
 
-    fn touch(&mut self, slot: u32, before: u64, stamp: u64) {
+    fn touch(&mut self, slot: u32, before: u64, stamp: u64) -> u64 {
+        if !self.newest_first {
+            return before;
+        }
         self.entries.remove(&(before, slot));
         self.entries.insert((stamp, slot));
+        stamp
     }
 
     fn remove(&mut self, slot: u32, stamp: u64) {
         self.entries.remove(&(stamp, slot));
     }
 
-    fn pick(&mut self, more: &mut dyn FnMut() -> bool, offer: &mut dyn FnMut(u32) -> Verdict) {
-        let mut at = None;
+    fn pick(&mut self, more: &mut dyn FnMut() -> bool, seats: &mut dyn Seats) {
+        let mut last = None;
         while more() {
-            let next = match (at, self.newest_first) {
-                (None, false) => self.entries.first(),
-                (None, true) => self.entries.last(),
-                (Some(at), false) => self
-                    .entries
-                    .range((std::ops::Bound::Excluded(at), std::ops::Bound::Unbounded))
-                    .next(),
-                (Some(at), true) => self.entries.range(..at).next_back(),
-            };
-            let Some(&key) = next else { return };
-            match offer(key.1) {
+            let Some(key) = self.next(last, seats) else { return };
+            match seats.offer(key.1) {
                 Verdict::Take => {
                     self.entries.remove(&key);
                 }
                 Verdict::Skip => {}
                 Verdict::Stop => return,
             }
-            at = Some(key);
+            last = Some(key);
         }
     }
 
-    fn peek(&self, more: &mut dyn FnMut(u32) -> bool) {
-        let show = |&(_, slot): &(u64, u32)| more(slot);
-        match self.newest_first {
-            false => self.entries.iter().all(show),
-            true => self.entries.iter().rev().all(show),
-        };
+    fn peek(&mut self, seats: &mut dyn Seats) {
+        if self.newest_first {
+            let mut slots = self.entries.iter().rev().map(|&(_, slot)| slot);
+            while slots.next().is_some_and(|slot| seats.offer(slot) != Verdict::Stop) {}
+            return;
+        }
+        // Many are shown for each that has to move first: between two of these it is a walk along the tree.
+        let mut last = None;
+        while let Some((standing, slot, stamp)) = self.show(&mut last, seats) {
+            self.entries.remove(&(standing, slot));
+            self.entries.insert((stamp, slot));
+        }
     }
 }
 
@@ -140,11 +194,12 @@ impl Order for Sieve {
         self.next_arrival += 1;
     }
 
-    fn touch(&mut self, slot: u32, _before: u64, _stamp: u64) {
+    fn touch(&mut self, slot: u32, before: u64, _stamp: u64) -> u64 {
         let arrival = self.arrivals.get(&slot);
         if let Some((_, visited)) = arrival.and_then(|arrival| self.queue.get_mut(arrival)) {
             *visited = true;
         }
+        before
     }
 
     fn remove(&mut self, slot: u32, _stamp: u64) {
@@ -153,7 +208,7 @@ impl Order for Sieve {
         }
     }
 
-    fn pick(&mut self, more: &mut dyn FnMut() -> bool, offer: &mut dyn FnMut(u32) -> Verdict) {
+    fn pick(&mut self, more: &mut dyn FnMut() -> bool, seats: &mut dyn Seats) {
         // Two rounds: the first may only clear the bits.
         let mut steps = self.queue.len().saturating_mul(2);
         while steps > 0 && more() {
@@ -162,7 +217,7 @@ impl Order for Sieve {
             if visited {
                 self.queue.insert(arrival, (slot, false));
             } else {
-                match offer(slot) {
+                match seats.offer(slot) {
                     Verdict::Take => self.remove(slot, 0),
                     Verdict::Skip => {}
                     Verdict::Stop => return,
@@ -172,10 +227,11 @@ impl Order for Sieve {
         }
     }
 
-    fn peek(&self, more: &mut dyn FnMut(u32) -> bool) {
+    fn peek(&mut self, seats: &mut dyn Seats) {
         let from_hand = self.queue.range(self.hand..).chain(self.queue.range(..self.hand));
         // What was visited gets a second chance, and is not next.
-        from_hand.filter(|(_, (_, visited))| !visited).all(|(_, &(slot, _))| more(slot));
+        let mut next = from_hand.filter(|(_, (_, visited))| !visited).map(|(_, &(slot, _))| slot);
+        while next.next().is_some_and(|slot| seats.offer(slot) != Verdict::Stop) {}
     }
 }
 
@@ -245,5 +301,98 @@ impl Logs {
         self.others.extend(self.last.take());
         self.others.retain(|(_, log)| Arc::strong_count(log) > 1);
         &self.last.insert((pool, log)).1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Slots with the stamps of their last uses, and of each whether it is there.
+    #[derive(Default)]
+    struct Uses {
+        last: Vec<Option<u64>>,
+        stands: Vec<u64>,
+        offered: Vec<u32>,
+        verdicts: Vec<Verdict>,
+    }
+
+    impl Seats for Uses {
+        fn restamp(&mut self, slot: u32, standing: u64) -> u64 {
+            let at = slot as usize;
+            assert_eq!(self.stands[at], standing, "slot {slot}");
+            self.stands[at] = self.last[at].unwrap();
+            self.stands[at]
+        }
+
+        fn offer(&mut self, slot: u32) -> Verdict {
+            self.offered.push(slot);
+            self.verdicts.pop().unwrap_or(Verdict::Stop)
+        }
+    }
+
+    /// Whatever was used, looked at and taken before: slots are offered in the order of their last uses.
+    #[test]
+    fn lru_and_mru_offer_in_the_order_of_the_last_uses() {
+        for (policy, seed) in [Policy::Lru, Policy::Mru].into_iter().cycle().zip(1..200_u64) {
+            let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+            let mut number = move |below: u64| {
+                // Marsaglia's xorshift (2003).
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                state % below
+            };
+            let mut order = policy.order();
+            let mut uses = Uses { last: vec![None; 20], stands: vec![0; 20], ..Uses::default() };
+            for now in 1..400 {
+                let slot = u32::try_from(number(20)).unwrap();
+                let at = slot as usize;
+                match (number(8), uses.last[at]) {
+                    (0..=4, None) => {
+                        order.insert(slot, now);
+                        (uses.last[at], uses.stands[at]) = (Some(now), now);
+                    }
+                    (0..=4, Some(_)) => {
+                        uses.last[at] = Some(now);
+                        uses.stands[at] = order.touch(slot, uses.stands[at], now);
+                    }
+                    (5, Some(_)) => {
+                        order.remove(slot, uses.stands[at]);
+                        uses.last[at] = None;
+                    }
+                    (what, _) => {
+                        let mut expected: Vec<(u64, u32)> = (0..)
+                            .zip(&uses.last)
+                            .filter_map(|(n, last)| Some(((*last)?, n)))
+                            .collect();
+                        expected.sort_unstable();
+                        if policy == Policy::Mru {
+                            expected.reverse();
+                        }
+                        let take = what == 7;
+                        let verdict =
+                            |n| if take && n % 3 == 0 { Verdict::Take } else { Verdict::Skip };
+                        uses.verdicts = (0..number(20)).map(verdict).collect();
+                        let verdicts: Vec<Verdict> = uses.verdicts.iter().rev().copied().collect();
+                        match take {
+                            true => order.pick(&mut || true, &mut uses),
+                            false => order.peek(&mut uses),
+                        }
+                        let offered = std::mem::take(&mut uses.offered);
+                        let all = expected.iter().map(|&(_, slot)| slot);
+                        assert!(
+                            all.take(verdicts.len() + 1).eq(offered.iter().copied()),
+                            "seed {seed}"
+                        );
+                        for (slot, verdict) in offered.iter().zip(verdicts) {
+                            if verdict == Verdict::Take {
+                                uses.last[*slot as usize] = None;
+                            }
+                        }
+                    }
+                }
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! as far as pins allow; a get is never refused for it.
 //!
 //! Views take a little heap that is charged to nobody. So that millions of small values cannot add it up, there are never many more
-//! of them than a part of the memory limit has room for.
+//! of them than a part of the memory limit has room for. Those that were made a moment ago go first (`young.rs`).
 
 use crate::entry::{Entry, Held};
 use crate::recency::Verdict;

@@ -300,7 +300,7 @@ impl Shared {
         let batch_bytes = self.batch_bytes().max(1).min(limit / LIMIT_SHARE);
         let mut batch: Vec<EntryRef> = Vec::new();
         let (mut sum, mut seen, mut looks) = (0_u64, 0_u64, LOOKS_MAX);
-        let index = sync::lock(&self.index);
+        let mut index = sync::lock(&self.index);
         let mut state = sync::lock(&self.writers.state.state);
         if state.rests() {
             return batch;

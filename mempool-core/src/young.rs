@@ -51,7 +51,7 @@ impl Noted {
     /// Notes a get whose stamp is stored; `Some` when the entry stands in no queue yet, and the caller must put it there.
     #[inline]
     pub(crate) fn note(&self) -> Option<Queue> {
-        // Relaxed: who clears the bits afterwards finds the stamp, which goes first.
+        // Relaxed: beside a `clear` the get may stand on either side of the look that follows that.
         if self.0.load(Ordering::Relaxed) & Self::NOTED != 0 { None } else { self.note_first() }
     }
 
