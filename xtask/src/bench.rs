@@ -10,6 +10,8 @@ use crate::invocation::Invocation;
 use crate::machine::Machine;
 use crate::workspace::Workspace;
 
+/// All there are, as a person reads them.
+const NAMES: &str = "core, spill, small, writing, filter, arrays, columns, peers, duckdb";
 /// Name on the command line, package, bench target.
 const BENCHES: &[(&str, &str, &str)] = &[
     ("core", "mempool-core", "core"),
@@ -27,9 +29,7 @@ pub(crate) const ARRAYS: &str = "bench-arrays/Cargo.toml";
 /// # Errors
 /// Where no such bench exists or cargo cannot be started.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Verdict {
-    let (name, rest) = arguments
-        .split_first()
-        .ok_or("which one? `core`, `spill`, `small`, `writing`, `filter`, `peers` or `duckdb`")?;
+    let (name, rest) = arguments.split_first().ok_or_else(|| format!("which one of {NAMES}?"))?;
     match name.as_str() {
         "peers" => return peers(workspace, rest),
         "arrays" => return arrays(workspace, rest),
@@ -37,10 +37,10 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Verdict {
         "duckdb" => return duckdb::run(workspace, rest),
         _ => {}
     }
-    let &(_, package, bench) =
-        BENCHES.iter().find(|(known, _, _)| known == name).ok_or_else(|| {
-            format!("there is no bench `{name}`; there are `core`, `spill`, `small`, `writing`, `filter`, `arrays`, `columns`, `peers` and `duckdb`")
-        })?;
+    let &(_, package, bench) = BENCHES
+        .iter()
+        .find(|(known, _, _)| known == name)
+        .ok_or_else(|| format!("there is no bench `{name}`; there are {NAMES}"))?;
     println!("{}\n", Machine::here(workspace, &workspace.target));
     let call = workspace.cargo(&["bench", "--locked", "--package", package, "--bench", bench]);
     Ok(passed_through(call, rest).run_shown()?.success())
