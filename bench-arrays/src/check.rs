@@ -29,11 +29,10 @@ fn checksum(path: &Path, rows: usize) -> Outcome<Lap> {
     Ok(Lap { spent, answer: rows as f64 })
 }
 
-/// A saved file: checksum, offsets and UTF-8.
+/// Saved files: checksum, offsets and UTF-8.
 fn saved(data: &Data, directory: &Path) -> Outcome<()> {
     let (pool, _) = pool(directory, Verify::Header)?;
     let path = directory.join("saved");
-    pool.save_to_disk(&pool.set(data.comments())?, &path)?;
     let in_place = || {
         let start = Instant::now();
         let frame = plain::map_frame(&path)?;
@@ -48,10 +47,15 @@ fn saved(data: &Data, directory: &Path) -> Outcome<()> {
         Ok(Lap { spent, answer: view.len() as f64 })
     };
     let pass = || checksum(&path, data.rows());
+    pool.save_to_disk(&pool.set(data.comments())?, &path)?;
     in_turn(vec![Side::new("read_frame", in_place), Side::new("checksum", pass)])?
         .print("a saved file, mapped in place", Some(BAR));
     in_turn(vec![Side::new("get_file", brought_in), Side::new("checksum", pass)])?
         .print("a saved file, brought into the session", None);
+    let accented = (0..data.rows()).map(|row| data.comment(row).replace('e', "é"));
+    pool.save_to_disk(&pool.set(accented.collect::<Strings>())?, &path)?;
+    in_turn(vec![Side::new("read_frame", in_place), Side::new("checksum", pass)])?
+        .print("é for each e in it, mapped in place", None);
     std::fs::remove_file(&path)?;
     pool.close()?;
     Ok(())
