@@ -1,6 +1,8 @@
 //! The prose that the benchmark cuts comments from, all 300 MiB of it, kept in the pool: it is larger than many a memory limit, and query 13 looks for two words
 //! in comments. Writes the same prose as the generator's `TextPool`, chunk by chunk.
 
+use std::sync::{Mutex, PoisonError};
+
 use mempool_core::{DRef, Reservation};
 use tpchgen::{
     distribution::{Distribution, Distributions},
@@ -14,7 +16,7 @@ use crate::{card::Phase, error::CliError};
 const BYTES: usize = 300 << 20;
 
 /// Bytes from the start of one chunk to that of the next.
-const CHUNK_BYTES: usize = 1 << 20;
+const CHUNK_BYTES: usize = 4 << 20;
 
 /// Lengths of an order's comment.
 const COMMENT_BYTES: std::ops::RangeInclusive<i32> = 19..=78;
@@ -30,6 +32,8 @@ pub(crate) struct Prose {
     chunks: Vec<DRef<Vec<u8>>>,
     bytes: usize,
     chunk_bytes: usize,
+    /// Held by the thread that reads: several would map chunks faster than one of them lets go of others, beyond a limit of what is mapped.
+    reader: Mutex<()>,
 }
 
 /// Where a comment lies in the prose.
@@ -99,6 +103,7 @@ impl Comments {
         self.cuts.sort_unstable();
         self.texts.clear();
         self.texts.resize(self.cuts.len(), Comment { len: 0, text: [0; COMMENT_BYTES_MAX] });
+        let _reads = prose.reader.lock().unwrap_or_else(PoisonError::into_inner);
         for cuts in self.cuts.chunk_by(|a, b| prose.chunk_of(a) == prose.chunk_of(b)) {
             let Some(chunk) = cuts.first().and_then(|cut| prose.chunks.get(prose.chunk_of(cut)))
             else {
@@ -224,7 +229,7 @@ impl Prose {
             chunks.push(job.columns.set(chunk).map_err(|rejected| rejected.error)?);
             note()?;
         }
-        Ok(Self { chunks, bytes, chunk_bytes })
+        Ok(Self { chunks, bytes, chunk_bytes, reader: Mutex::new(()) })
     }
 
     /// The number of the chunk that a comment lies in.
