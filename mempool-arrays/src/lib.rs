@@ -39,6 +39,16 @@
 #[cfg(target_endian = "big")]
 compile_error!("raw layouts are little-endian, as they lie in memory");
 
+macro_rules! mutant {
+    ($name:literal) => {{
+        #[cfg(feature = "mutants")]
+        let on = mempool_core::mutant_is_on($name);
+        #[cfg(not(feature = "mutants"))]
+        let on = false;
+        on
+    }};
+}
+
 #[cfg(feature = "arrow")]
 pub mod arrow;
 mod bits;

@@ -230,7 +230,8 @@ impl<A: Layout> Layout for Nullable<A> {
     fn slice(&self, range: Range<usize>) -> Self {
         let values = self.values.slice(range.clone());
         let validity = self.validity.as_ref().map(|bits| bits.slice(range));
-        let nulls = validity.as_ref().map_or(0, |bits| bits.len() - bits.count_ones());
+        let counted = || validity.as_ref().map_or(0, |bits| bits.len() - bits.count_ones());
+        let nulls = if mutant!("nulls_of_the_whole") { self.nulls } else { counted() };
         Self { validity: validity.filter(|_| nulls > 0), nulls, values }
     }
 

@@ -126,7 +126,7 @@ impl<O: Offset> Offsets<O> {
         if last < first || last > most {
             return wrong(self.slots(), last, first);
         }
-        if !all || self.never_fall() {
+        if !all || self.never_fall() || mutant!("fallen_offsets_taken") {
             return Ok(());
         }
         let fallen = self.pairs().position(|(start, end)| start > end);
@@ -185,7 +185,7 @@ impl<O: Offset> Offsets<O> {
     /// Adds the section that holds them at rest, where the first is zero.
     pub(crate) fn add_section(&self, parts: &mut Parts<'_>) {
         let first = self.first();
-        if first.wide() == 0 {
+        if first.wide() == 0 || mutant!("part_written_as_the_whole") {
             return parts.section(self.0.buffer().clone());
         }
         let values = self.0.clone();

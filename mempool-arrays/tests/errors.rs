@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use mempool_arrays::{
-    ArrayError, Binary, BinaryBuilder, Bits, Builder, Codes, Element, Layout, Nullable, Pooled,
-    Strings, Values,
+    ArrayError, Binary, BinaryBuilder, Bits, Builder, Codes, Element, Layout, List, Nullable,
+    Pooled, Strings, Table, Units, Values,
 };
 use mempool_core::{Buffer, Error, ErrorKind};
 
@@ -239,4 +239,48 @@ fn more_than_narrow_offsets_count_is_refused() {
     builder.push(b"d").unwrap();
     let array = builder.finish();
     assert_eq!(array.iter().collect::<Vec<_>>(), [&b"abc"[..], b"d"]);
+}
+
+/// A column `a` of bytes, sorted by nothing but what the description says.
+fn table(index: u64, column: &[u8]) -> [Vec<u8>; 2] {
+    let slots = column.len() as u64;
+    let table = Node { kind: 11, children: 1, slots, figure: index, ..Node::default() };
+    let a = Node { kind: 1, width: 6, slots, name: "a".to_owned(), ..Node::default() };
+    [describe(&[table, a]), column.to_vec()]
+}
+
+#[test]
+fn rows_out_of_order_are_refused() {
+    assert_eq!(read::<Table>(&table(1, &[1, 2, 2])).unwrap().rows(), 3);
+    assert!(read::<Table>(&table(0, &[2, 1])).is_ok(), "without an index any order will do");
+    let error = read::<Table>(&table(1, &[1, 3, 2])).unwrap_err();
+    assert!(matches!(error, ArrayError::Unsorted { row: 2 }), "{error:?}");
+    let error = read::<Table>(&table(2, &[1])).unwrap_err();
+    assert!(matches!(error, ArrayError::Index { expected: 1, found: 2 }), "{error:?}");
+}
+
+#[test]
+fn a_column_that_is_not_there_is_named() {
+    let error = read::<Table>(&table(1, &[1])).unwrap().column("b").unwrap_err();
+    let Error::Codec(error) = error else { panic!("{error:?}") };
+    assert_eq!(error.kind, ErrorKind::Misuse);
+    let error = error.source.downcast_ref::<ArrayError>().unwrap();
+    let known =
+        matches!(error, ArrayError::NoColumn { name, columns } if name == "b" && columns == "a");
+    assert!(known, "{error:?}");
+}
+
+/// A frame of a few bytes may claim 2^63 rows, of which nobody may look at each.
+#[test]
+fn rows_without_bytes_take_no_time() {
+    let slots = u64::MAX >> 1;
+    let table = Node { kind: 11, children: 1, slots, figure: 1, ..Node::default() };
+    let units = Node { kind: 4, slots, name: "a".to_owned(), ..Node::default() };
+    let table = read::<Table>(&[describe(&[table, units.clone()])]).unwrap();
+    assert_eq!(table.rows() as u64, slots);
+    let lists = Node { kind: 9, width: 8, children: 1, slots: 2, ..Node::default() };
+    let units = Node { name: String::new(), ..units };
+    let offsets = words(&[0, 1_i64 << 62, i64::MAX]);
+    let lists = read::<List<Units>>(&[describe(&[lists, units]), offsets]).unwrap();
+    assert!(lists == lists.clone() && lists.slice(0..1) != lists.slice(1..2));
 }

@@ -47,6 +47,7 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
         Step::tests("hostile arrays", test::hostile(workspace, "mempool-arrays", "10000000"))
             .bar(13),
         Step::tests("hostile arrow files", test::arrow_files(workspace, "300000")).bar(13),
+        Step::tests("zero copy", test::zero_copy(workspace, "1073741824")),
         Step::tests("loom", test::loom(workspace, "4")).bar(3),
         Step::tests("shuttle", test::shuttle(workspace, "1000000")).bar(4),
         Step::tests("spill", release(workspace, "mempool-spill").env("DAMAGE_CASES", "5000000"))

@@ -13,6 +13,7 @@ const ENUMS: &[(&str, &str)] = &[
     ("mempool-core/src/error.rs", "Error"),
     ("mempool-core/src/error.rs", "StoreErrorKind"),
     ("mempool-core/src/error.rs", "FrameDamage"),
+    ("mempool-arrays/src/error.rs", "ArrayError"),
     ("mempool-spill/src/error.rs", "SpillError"),
     ("mempool-spill/src/machine.rs", "MachineError"),
 ];

@@ -191,6 +191,11 @@ pub(crate) fn arrays(workspace: &Workspace, cases: &str) -> Invocation {
     release(workspace, "mempool-arrays", "half,complex", "model").env("ARRAY_CASES", cases)
 }
 
+/// A column of so many bytes, read back from disk without a copy.
+pub(crate) fn zero_copy(workspace: &Workspace, bytes: &str) -> Invocation {
+    release(workspace, "mempool-arrays", "half,complex", "zero_copy").env("COLUMN_BYTES", bytes)
+}
+
 /// A test binary of a package, in release.
 fn release(workspace: &Workspace, package: &str, features: &str, binary: &str) -> Invocation {
     workspace
