@@ -10,6 +10,7 @@ mod formats;
 mod measure;
 mod plain;
 mod scan;
+mod views;
 mod write;
 
 use std::env;
@@ -33,12 +34,13 @@ const MEMORY_LIMIT: u64 = 2 << 30;
 type Part = fn(&Data, &Path) -> Outcome<()>;
 
 /// What is measured, by name.
-const PARTS: [(&str, Part); 5] = [
+const PARTS: [(&str, Part); 6] = [
     ("first", first::measure),
     ("check", check::measure),
     ("scan", scan::measure),
     ("write", write::measure),
     ("formats", formats::measure),
+    ("views", views::measure),
 ];
 
 /// A pool of arrays whose files lie below `directory`, each column in a file of its own; and where exactly.

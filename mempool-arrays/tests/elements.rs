@@ -10,9 +10,7 @@
 use std::time::Duration;
 
 use bytemuck::{Pod, Zeroable};
-use mempool_arrays::{
-    ArrayError, Element, ElementType, NdArray, Nullable, Pooled, Primitive, Raw, Values,
-};
+use mempool_arrays::{ArrayError, Element, ElementType, NdArray, Nullable, Pooled, Raw, Values};
 use mempool_codec::codec_laws;
 use mempool_core::testing::{decode, encode_value, room};
 use mempool_core::{Error, Ledger, MemoryStore, PoolOptions, Trust};
@@ -225,7 +223,7 @@ fn elements_come_back_from_a_file_with_the_same_bits() {
 #[test]
 fn every_half_comes_back_from_a_file_with_the_same_bits() {
     let all: Vec<half::f16> = (0..=u16::MAX).map(half::f16::from_bits).collect();
-    assert_eq!(half::f16::TYPE, ElementType::Primitive(Primitive::F16));
+    assert_eq!(half::f16::TYPE, ElementType::Primitive(mempool_arrays::Primitive::F16));
     ordered(&all.iter().copied().step_by(251).collect::<Vec<_>>());
     let mut sorted = all.clone();
     sorted.sort_unstable_by(Element::order);
@@ -242,8 +240,8 @@ fn complex_numbers_come_back_from_a_file_with_the_same_bits() {
     let parts = [0.0, -0.0, 1.5, f64::NEG_INFINITY, f64::NAN, f64::MIN_POSITIVE / 2.0];
     let wide: Vec<_> = parts.iter().flat_map(|&re| parts.map(|im| Complex::new(re, im))).collect();
     let narrow: Vec<_> = wide.iter().map(|c| Complex::new(c.re as f32, c.im as f32)).collect();
-    assert_eq!(Complex::<f32>::TYPE, ElementType::Primitive(Primitive::Complex32));
-    assert_eq!(Complex::<f64>::TYPE, ElementType::Primitive(Primitive::Complex64));
+    assert_eq!(Complex::<f32>::TYPE, ElementType::Primitive(mempool_arrays::Primitive::Complex32));
+    assert_eq!(Complex::<f64>::TYPE, ElementType::Primitive(mempool_arrays::Primitive::Complex64));
     ordered(&wide);
     // The real part decides first.
     let (less, more) = (Complex::new(1.0, 9.0), Complex::new(2.0, -9.0));
