@@ -72,6 +72,9 @@ fn a_table_comes_back_from_its_file() {
     assert_eq!(back, table());
     let kinds = |table: &Table| table.columns().iter().map(Column::kind).collect::<Vec<_>>();
     assert_eq!(kinds(&back), kinds(&table()));
+    let empty = file.empty().unwrap();
+    assert_eq!((empty.rows(), empty.fields()), (0, back.fields()));
+    assert_eq!(kinds(&empty), kinds(&back));
     // Arrow's own reader finds the same.
     let mut theirs = FileReader::try_new(fs::File::open(&path).unwrap(), None).unwrap();
     let batch: RecordBatch = theirs.next().unwrap().unwrap();

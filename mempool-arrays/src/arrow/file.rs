@@ -13,7 +13,9 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use arrow_ipc::convert::try_fb_to_schema;
 use arrow_ipc::reader::read_footer_length;
 use arrow_ipc::{Block as ArrowBlock, Endianness, root_as_footer};
@@ -86,6 +88,14 @@ impl ArrowFile {
         }
         let batches = footer.recordBatches().iter().flatten().copied().collect();
         Ok(Self { path: path.to_owned(), file, schema, dictionaries, batches })
+    }
+
+    /// A table of its columns that has no rows.
+    ///
+    /// # Errors
+    /// [`ArrayError::Duplicate`] when two columns have one name.
+    pub fn empty(&self) -> Result<Table> {
+        Table::from_record_batch(&RecordBatch::new_empty(Arc::new(self.schema.clone())))
     }
 
     /// How many batches it has.
