@@ -29,7 +29,7 @@ pub(crate) enum Command {
     #[command(long_about = TPCH_ABOUT, after_long_help = TPCH_EXAMPLES, after_help = "`mempool tpch --help` has examples.")]
     Tpch(TpchArgs),
 
-    /// Make a sorted table of a CSV file that may be larger than memory
+    /// Make a sorted table of a CSV, Parquet or Arrow file that may be larger than memory
     #[command(long_about = IMPORT_ABOUT, after_long_help = IMPORT_EXAMPLES)]
     Import(ImportArgs),
 
@@ -180,12 +180,14 @@ impl Threads {
 }
 
 const IMPORT_ABOUT: &str = "\
-Make a sorted table of a CSV file that may be larger than memory
+Make a sorted table of a CSV, Parquet or Arrow file that may be larger than memory
 
-The first line names the columns. The file is read twice. The first pass finds the type of each column, which fits all of its fields: integers (i64), floats, true and false, days (2024-02-29), \
+Of a CSV file the first line names the columns, and the file is read twice. The first pass finds the type of each column, which fits all of its fields: integers (i64), floats, true and false, days (2024-02-29), \
 moments (2024-02-29 13:00:00, with T, a fraction or Z), else text. What would not print the same way again, such as 007, stays text; text of few values that repeat (at most 65,536, and half as many as there are fields) is pooled. An empty field is missing; \"\" is an empty text. Lines without a byte are no rows.
 
-The second pass loads the rows into tables of a share of the memory limit. With --index each is sorted and spilled, and all are merged; rows that are equal by the index keep the order of the file. \
+Parquet files (.parquet; not compressed, or by snappy, gzip or lz4) and Arrow IPC files (.arrow, not compressed) say their types themselves, and are read once. They take a program that was built with the features parquet and arrow.
+
+Rows are loaded into tables of a share of the memory limit. With --index each is sorted and spilled, and all are merged; rows that are equal by the index keep the order of the file. \
 The result is a directory of saved tables that follow one another, which appears when it is whole: `mempool show` shows it, `mempool verify` checks its chunks, and programs read them with mempool-arrays.";
 
 const IMPORT_EXAMPLES: &str = "\
@@ -201,7 +203,7 @@ Exit codes: 0 the table is there; 1 the file is not as it should be, or a limit 
 
 #[derive(Args)]
 pub(crate) struct ImportArgs {
-    /// The file, .csv or .tsv
+    /// The file: .csv, .tsv, .parquet or .arrow
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
 

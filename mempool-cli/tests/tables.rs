@@ -364,7 +364,7 @@ fn a_file_that_is_no_table_is_refused_with_its_line() {
     for (name, code, message) in [
         ("x.xls", 2, "x.xls: what it holds is told by the end of its name"),
         ("none.csv", 3, "cannot read none.csv"),
-        (".", 2, "none of .csv and .tsv"),
+        (".", 2, "none of .csv, .tsv, .parquet and .arrow"),
     ] {
         let output = directory.mempool(&["import", name]);
         assert!(stderr(&output).contains(message), "{message} in {}", stderr(&output));
@@ -509,4 +509,126 @@ fn a_saved_value_that_is_no_table_is_told_from_damage() {
     let output = directory.mempool(&["show", "numbers"]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(stderr(&output).contains("`mempool inspect` says what"), "{}", stderr(&output));
+}
+
+#[test]
+#[cfg(not(feature = "arrow"))]
+fn a_file_that_takes_a_feature_names_it() {
+    let directory = Directory::new();
+    for end in ["arrow", "parquet"] {
+        let output = directory.mempool(&["import", &format!("x.{end}")]);
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        let message = format!("build it with --features {end}");
+        assert!(stderr(&output).contains(&message), "{}", stderr(&output));
+    }
+}
+
+/// Files of Arrow's families, written by their own crates.
+#[cfg(feature = "arrow")]
+mod arrow {
+    use mempool_arrays::{Column, arrow::ArrowFileWriter};
+
+    use super::*;
+
+    /// The model's rows as tables of `part` rows.
+    fn batches(rows: &[ModelRow], part: usize) -> Vec<Table> {
+        let table = |rows: &[ModelRow]| {
+            let town: Nullable<Strings> = rows.iter().map(|row| row.0.as_deref()).collect();
+            let note: Strings = rows.iter().map(|row| &row.3[..]).collect();
+            let group: Values<i64> = rows.iter().map(|row| row.1).collect::<Vec<_>>().into();
+            let number: Values<i64> = rows.iter().map(|row| row.2).collect::<Vec<_>>().into();
+            let columns = [
+                ("number", Column::of(&number)),
+                ("note", Column::of(&note)),
+                ("town", Column::of(&town)),
+                ("group", Column::of(&group)),
+            ];
+            Table::new(columns).unwrap()
+        };
+        rows.chunks(part).map(table).collect()
+    }
+
+    fn write_arrow(path: &Path, tables: &[Table]) {
+        let mut writer = ArrowFileWriter::create(path, &tables[0]).unwrap();
+        tables.iter().for_each(|table| writer.write(table).unwrap());
+        writer.finish().unwrap();
+    }
+
+    /// Imports `x.END` at 2 MiB sorted by group and number, and without an index; compares both with the model.
+    fn is_imported_whole(directory: &Directory, end: &str, rows: &[ModelRow]) {
+        let name = format!("x.{end}");
+        for index in [&["--index", "group,number"][..], &[]] {
+            let arguments = ["import", &name, "--memory-limit", "2MiB", "--json"];
+            let output = directory.mempool(&[&arguments[..], index].concat());
+            assert!(output.status.success(), "{}", stderr(&output));
+            let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert!(report["memory"]["peak_resident_bytes"].as_u64().unwrap() <= 2 << 20);
+            assert_eq!(report["read_twice"], false);
+            let mut rows = rows.to_vec();
+            if !index.is_empty() {
+                assert!(report["runs"].as_u64().unwrap() > 3, "{report:#}");
+                rows.sort_by_key(|row| (row.1, row.2));
+            }
+            assert_eq!(rows_of(&directory.tables()), rows);
+            assert!(directory.names().iter().all(|left| *left == name || left == "x.mempool"));
+            fs::remove_dir_all(directory.0.join("x.mempool")).unwrap();
+        }
+        let output = directory.mempool(&["import", &name, "--index", "none"]);
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        let message = "no such column; there are number, note, town, group";
+        assert!(stderr(&output).contains(message), "{}", stderr(&output));
+        // Cut off, it is no file of its kind.
+        let path = directory.0.join(&name);
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+        let output = directory.mempool(&["import", &name]);
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        assert!(
+            stderr(&output).contains(&format!("{name} cannot be read as")),
+            "{}",
+            stderr(&output)
+        );
+        assert_eq!(directory.names(), [name]);
+    }
+
+    #[test]
+    fn an_arrow_file_is_imported_whole() {
+        let directory = Directory::new();
+        let (rows, _) = model(40_000, 7);
+        write_arrow(&directory.0.join("x.arrow"), &batches(&rows, 900));
+        is_imported_whole(&directory, "arrow", &rows);
+    }
+
+    #[test]
+    fn an_arrow_file_without_rows_has_its_columns() {
+        let directory = Directory::new();
+        let (rows, _) = model(1, 7);
+        let tables = batches(&rows, 1);
+        let writer = ArrowFileWriter::create(directory.0.join("x.arrow"), &tables[0]).unwrap();
+        writer.finish().unwrap();
+        let output = directory.mempool(&["import", "x.arrow", "--index", "town"]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let tables = directory.tables();
+        assert_eq!((tables.len(), tables[0].rows()), (1, 0));
+        assert_eq!(tables[0].fields().len(), 4);
+    }
+
+    #[test]
+    #[cfg(feature = "parquet")]
+    fn a_parquet_file_is_imported_whole() {
+        use parquet::{arrow::ArrowWriter, basic::Compression, file::properties::WriterProperties};
+
+        let directory = Directory::new();
+        let (rows, _) = model(40_000, 8);
+        let tables = batches(&rows, 5000);
+        let compressed = WriterProperties::builder().set_compression(Compression::SNAPPY);
+        let small =
+            compressed.set_max_row_group_row_count(Some(5000)).set_data_page_size_limit(16 << 10);
+        let file = fs::File::create(directory.0.join("x.parquet")).unwrap();
+        let schema = tables[0].to_record_batch().schema();
+        let mut writer = ArrowWriter::try_new(file, schema, Some(small.build())).unwrap();
+        tables.iter().for_each(|table| writer.write(&table.to_record_batch()).unwrap());
+        writer.close().unwrap();
+        is_imported_whole(&directory, "parquet", &rows);
+    }
 }

@@ -18,6 +18,33 @@ pub(crate) enum ImportError {
         /// The ends that are known.
         known: &'static str,
     },
+    /// The program was built without what reads such files.
+    #[cfg(not(all(feature = "arrow", feature = "parquet")))]
+    #[error("this program was built without {feature} files, as {} is one: build it with --features {feature}", path.display())]
+    Feature {
+        /// The file.
+        path: PathBuf,
+        /// The feature that it takes.
+        feature: &'static str,
+    },
+    /// An Arrow file that cannot be read.
+    #[cfg(feature = "arrow")]
+    #[error("{} cannot be read as an Arrow file", path.display())]
+    Arrow {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: mempool_core::Error,
+    },
+    /// A Parquet file that cannot be read.
+    #[cfg(feature = "parquet")]
+    #[error("{} cannot be read as a Parquet file", path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The system refused to read it.
     #[error("cannot read {}", path.display())]
     Read {
@@ -26,8 +53,8 @@ pub(crate) enum ImportError {
         /// What the system said.
         source: io::Error,
     },
-    /// A directory, a FIFO or the like: it could not be read twice.
-    #[error("{} is no regular file, and it has to be read twice", path.display())]
+    /// A directory, a FIFO or the like, which could not be read twice.
+    #[error("{} is no regular file", path.display())]
     NotRegular {
         /// The path.
         path: PathBuf,
@@ -130,6 +157,15 @@ impl ImportError {
             | Self::Unclosed { .. }
             | Self::Duplicate { .. } => 1,
             Self::Extension { .. } | Self::NoColumn { .. } | Self::Exists { .. } => 2,
+            #[cfg(not(all(feature = "arrow", feature = "parquet")))]
+            Self::Feature { .. } => 2,
+            #[cfg(feature = "arrow")]
+            Self::Arrow { source, .. } => match source.kind() {
+                mempool_core::ErrorKind::Damage => 1,
+                _ => 3,
+            },
+            #[cfg(feature = "parquet")]
+            Self::Parquet { .. } => 1,
             Self::Read { .. }
             | Self::NotRegular { .. }
             | Self::Changed { .. }

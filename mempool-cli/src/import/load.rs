@@ -3,7 +3,7 @@
 use mempool_arrays::Table;
 
 use super::{
-    Job,
+    Job, Tables,
     build::{Columns, Counted},
     csv::{Row, Rows},
     error::ImportError,
@@ -86,14 +86,19 @@ impl<'a> Loader<'a> {
         }
         Ok(Self { job, survey, rows, loaded: None })
     }
+}
 
-    /// The next rows as a table, with what pays for it; `None` behind the last. A file without rows has one table.
-    ///
-    /// # Errors
-    /// The file changed, the pool has no room, or the job was stopped.
-    pub(crate) fn next(&mut self) -> Result<Option<(Table, Counted)>, CliError> {
+impl Tables for Loader<'_> {
+    fn names(&self) -> Vec<String> {
+        self.survey.names.clone()
+    }
+
+    fn rows_expected(&self) -> u64 {
+        self.survey.rows
+    }
+
+    fn next(&mut self) -> Result<Option<(Table, Counted)>, CliError> {
         let Self { job, survey, rows, loaded } = self;
-        job.stop.check()?;
         let mut room = Counted(job.pool.reserve(0)?);
         let mut columns = Columns::new(&survey.types);
         let plan = &job.plan;

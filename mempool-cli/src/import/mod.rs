@@ -1,18 +1,25 @@
 //! `mempool import`: a file of the user's, which may be larger than memory, becomes a table that is sorted by an index.
 //!
 //! ```text
-//! types    the file is read once, and each column's type is what all of its fields are      guess.rs
+//! types    text is read once, and each column's type is what all of its fields are          guess.rs
 //! load     it is read again, into tables of a share of the memory                           load.rs, build.rs
+//!          files that say their types are read once: as many batches as that share holds    batches.rs, arrow.rs, parquet.rs
 //! merge    with an index: each table is sorted and spilled, then all are merged             runs.rs
 //! save     the result is a directory of tables that follow one another                     output.rs
 //! ```
 
+#[cfg(feature = "arrow")]
+mod arrow;
+#[cfg(feature = "arrow")]
+mod batches;
 mod build;
 mod csv;
 mod error;
 mod guess;
 mod load;
 mod output;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod parse;
 mod report;
 mod runs;
@@ -23,17 +30,18 @@ use std::{
     time::Duration,
 };
 
-use mempool_arrays::Raw;
+use mempool_arrays::{Raw, Table};
 use mempool_core::{Pool, PoolOptions};
 use mempool_spill::Placement;
 
-pub(crate) use self::{error::ImportError, report::Report};
 use self::{
+    build::Counted,
     load::{Loader, Survey},
     output::Output,
     report::Memory,
     runs::Runs,
 };
+pub(crate) use self::{error::ImportError, report::Report};
 use crate::{
     card::Phase,
     chunks::Manifest,
@@ -83,20 +91,49 @@ pub(crate) struct Options {
 enum Format {
     /// Text whose fields are divided by this byte.
     Text(u8),
+    /// An Arrow IPC file.
+    #[cfg(feature = "arrow")]
+    Arrow,
+    /// A Parquet file.
+    #[cfg(feature = "parquet")]
+    Parquet,
 }
 
 impl Format {
     /// The ends of names that are known.
-    const KNOWN: &'static str = ".csv and .tsv";
+    const KNOWN: &'static str = ".csv, .tsv, .parquet and .arrow";
 
     fn of(path: &Path) -> Result<Self, ImportError> {
         let end = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
         match &end[..] {
             "csv" => Ok(Self::Text(b',')),
             "tsv" => Ok(Self::Text(b'\t')),
+            #[cfg(feature = "arrow")]
+            "arrow" => Ok(Self::Arrow),
+            #[cfg(not(feature = "arrow"))]
+            "arrow" => Err(ImportError::Feature { path: path.into(), feature: "arrow" }),
+            #[cfg(feature = "parquet")]
+            "parquet" => Ok(Self::Parquet),
+            #[cfg(not(feature = "parquet"))]
+            "parquet" => Err(ImportError::Feature { path: path.into(), feature: "parquet" }),
             _ => Err(ImportError::Extension { path: path.into(), known: Self::KNOWN }),
         }
     }
+}
+
+/// What an import reads its rows from.
+trait Tables {
+    /// The names of the columns.
+    fn names(&self) -> Vec<String>;
+
+    /// About how many rows there are.
+    fn rows_expected(&self) -> u64;
+
+    /// The next rows, with what pays for those of their buffers that the pool does not; `None` behind the last. There is one table at least.
+    ///
+    /// # Errors
+    /// The file is not as it should be, or the pool has no room.
+    fn next(&mut self) -> Result<Option<(Table, Counted)>, CliError>;
 }
 
 /// The shares of the memory limit.
@@ -173,9 +210,18 @@ pub(crate) fn run(options: &Options, progress: Progress, stop: Stop) -> Result<R
     let settings = PoolOptions::new().memory_limit(options.memory_limit_bytes);
     let pool = settings.room_timeout(ROOM_TIMEOUT).store(storage).open(Raw);
     let job = Job { options, plan, progress, stop, pool };
-    let Done { manifest, runs, phases, twice } = match format {
-        Format::Text(delimiter) => job.import_text(delimiter, output)?,
+    let Done { manifest, runs, phases } = match format {
+        Format::Text(delimiter) => {
+            let (survey, phase) = Survey::make(&job, delimiter)?;
+            job.check_index(&survey.names)?;
+            job.import(&mut Loader::new(&job, &survey, delimiter)?, output, vec![phase])?
+        }
+        #[cfg(feature = "arrow")]
+        Format::Arrow => job.import(&mut arrow::Batches::open(&job)?, output, Vec::new())?,
+        #[cfg(feature = "parquet")]
+        Format::Parquet => job.import(&mut parquet::Batches::open(&job)?, output, Vec::new())?,
     };
+    let twice = matches!(format, Format::Text(_));
     let shown = Shown::head(&job.pool, &target, &manifest, options.rows)?;
     let stats = job.pool.stats();
     job.pool.close()?;
@@ -196,18 +242,20 @@ struct Done {
     /// Sorted runs that were merged.
     runs: usize,
     phases: Vec<Phase>,
-    /// Whether the file was read once more for the types.
-    twice: bool,
 }
 
 impl Job<'_> {
-    fn import_text(&self, delimiter: u8, mut output: Output) -> Result<Done, CliError> {
-        let (survey, surveyed) = Survey::make(self, delimiter)?;
-        self.check_index(&survey.names)?;
-        let running = self.progress.start("load", survey.rows);
+    fn import(
+        &self,
+        tables: &mut dyn Tables,
+        mut output: Output,
+        mut phases: Vec<Phase>,
+    ) -> Result<Done, CliError> {
+        self.check_index(&tables.names())?;
+        let running = self.progress.start("load", tables.rows_expected());
         let mut runs = Runs::new();
-        let mut loader = Loader::new(self, &survey, delimiter)?;
-        while let Some((table, room)) = loader.next()? {
+        while let Some((table, room)) = tables.next()? {
+            self.stop.check()?;
             let rows = table.rows() as u64;
             match self.options.index.is_empty() {
                 true => output.save(self, table, room)?,
@@ -215,15 +263,14 @@ impl Job<'_> {
             }
             running.add(rows, 0);
         }
-        drop(loader);
-        let mut phases = vec![surveyed, running.finish()];
+        phases.push(running.finish());
         let count = runs.len();
         if count > 0 {
             phases.push(runs.merge(self, &mut output)?);
         }
         self.stop.check()?;
         let manifest = output.finish(self.options.index.clone())?;
-        Ok(Done { manifest, runs: count, phases, twice: true })
+        Ok(Done { manifest, runs: count, phases })
     }
 
     /// Whether the columns of the index are there.
