@@ -16,7 +16,8 @@ use crate::workspace::Workspace;
 const LIMIT: Duration = Duration::from_secs(90 * 60);
 
 /// The binaries of `fuzz/`.
-const FUZZ_TARGETS: [&str; 6] = ["frame", "archive", "bincode", "encoded", "manifest", "container"];
+const FUZZ_TARGETS: [&str; 8] =
+    ["frame", "archive", "bincode", "encoded", "manifest", "container", "array", "table"];
 
 /// Runs the steps, or those whose names contain one of the arguments.
 ///
