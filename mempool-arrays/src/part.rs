@@ -231,6 +231,8 @@ impl<'a, 's> Assembly<'a, 's> {
         children: u32,
     ) -> Result<(Node, usize), ArrayError> {
         let node = self.node()?;
+        // Who goes on after a refusal has taken a node without its sections, and takes the next array's for other than they are.
+        let believed = !std::mem::replace(&mut self.checked, true);
         if node.kind != kind {
             return Err(ArrayError::Kind { expected: kind.into(), found: node.kind.into() });
         }
@@ -239,6 +241,7 @@ impl<'a, 's> Assembly<'a, 's> {
             return Err(ArrayError::description(what));
         }
         let slots = slots(&node)?;
+        self.checked = !believed;
         Ok((node, slots))
     }
 

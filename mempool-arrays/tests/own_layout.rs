@@ -129,3 +129,69 @@ fn what_could_not_be_read_is_not_written() {
     assert!(matches!(error, Some(ArrayError::Depth { most: 64 })), "{error:?}");
     assert_eq!(pool.get(&reference).unwrap().len(), 1, "and it is still there");
 }
+
+/// Takes the numbers for what they are not, and goes on when that is refused: the text then gets sections that are none of its own.
+#[derive(Clone, Debug)]
+struct Shifted {
+    numbers: Values<u64>,
+    text: Strings,
+}
+
+impl Layout for Shifted {
+    type Item<'a> = &'a str;
+
+    const TAG: u64 = type_tag("shifted");
+
+    fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    fn get(&self, index: usize) -> Option<&str> {
+        self.text.get(index)
+    }
+
+    fn slice(&self, range: Range<usize>) -> Self {
+        Self { numbers: self.numbers.clone(), text: self.text.slice(range) }
+    }
+
+    fn order(a: &&str, b: &&str) -> Ordering {
+        a.cmp(b)
+    }
+
+    fn hash_item(item: &&str, state: &mut impl Hasher) {
+        Strings::<i64>::hash_item(item, state);
+    }
+
+    fn take_apart(&self, parts: &mut Parts<'_>) {
+        parts.group(self.len(), 2);
+        self.numbers.take_apart(parts);
+        self.text.take_apart(parts);
+    }
+
+    fn assemble(from: &mut Assembly<'_, '_>) -> Result<Self, ArrayError> {
+        from.group(2)?;
+        assert!(from.child(Values::<u32>::assemble).is_err(), "they are not of 32 bits");
+        Ok(Self { numbers: Values::default(), text: from.child(Strings::assemble)? })
+    }
+
+    fn visit(&self, visit: &mut dyn FnMut(&Buffer)) {
+        self.text.visit(visit);
+    }
+
+    fn replace(&mut self, replace: &mut Replacing<'_>) -> Result<()> {
+        self.text.replace(replace)
+    }
+}
+
+/// A `str` that is none is undefined behaviour, and this is safe code: after a refusal the rest is believed no more.
+#[test]
+fn what_follows_a_refusal_is_checked() {
+    let text: Strings = ["x".repeat(255)].iter().collect();
+    let shifted = Shifted { numbers: vec![0, 16].into(), text };
+    let pool = PoolOptions::new().memory_limit(1 << 20).store(MemoryStore::new()).open(Raw);
+    let reference = pool.set(shifted).unwrap();
+    drop(pool.move_to_disk(&reference).unwrap());
+    let Err(Error::Codec(error)) = pool.get(&reference).map(drop) else { panic!("text it is not") };
+    let error = error.source.downcast_ref::<ArrayError>();
+    assert!(matches!(error, Some(ArrayError::Utf8 { index: 0 })), "{error:?}");
+}
