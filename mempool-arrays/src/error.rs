@@ -138,6 +138,14 @@ pub enum ArrayError {
         /// Columns that it has.
         found: u64,
     },
+    /// Columns that are to be joined have other names.
+    #[error("columns {found}, to be joined to columns {expected}")]
+    Fields {
+        /// The names of the first.
+        expected: String,
+        /// The others.
+        found: String,
+    },
     /// Two columns have one name.
     #[error("two columns are called {name:?}")]
     Duplicate {
@@ -226,7 +234,7 @@ impl ArrayError {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Limit,
                 _ => ErrorKind::Environment,
             },
-            Self::NoColumn { .. } | Self::Missing { .. } => ErrorKind::Misuse,
+            Self::NoColumn { .. } | Self::Missing { .. } | Self::Fields { .. } => ErrorKind::Misuse,
             _ => ErrorKind::Damage,
         }
     }

@@ -2,11 +2,11 @@
 
 use std::cmp::Ordering;
 
-use bytemuck::{Pod, pod_read_unaligned};
+use bytemuck::{Pod, Zeroable, pod_read_unaligned};
 use mempool_core::{Buffer, Result};
 
 use crate::description::{Kind, Node, Primitive};
-use crate::element::ElementType;
+use crate::element::{Element, ElementType};
 use crate::error::ArrayError;
 use crate::layout::{Growing, Meter};
 use crate::part::{Assembly, Parts, check_length, slots};
@@ -110,7 +110,7 @@ impl Plain {
     }
 
     /// The same for elements as wide as a `T`, in memory that is aligned for one.
-    fn take_as<T: crate::Element>(&self, slots: &[usize], meter: &mut dyn Meter) -> Result<Buffer> {
+    fn take_as<T: Element>(&self, slots: &[usize], meter: &mut dyn Meter) -> Result<Buffer> {
         let mut taken = Growing::default();
         taken.reserve_exact(slots.len(), meter)?;
         taken.0.extend(slots.iter().map(|&slot| pod_read_unaligned::<T>(self.at(slot))));
@@ -130,28 +130,37 @@ impl Plain {
     }
 }
 
-/// Bytes in memory that is aligned for every number.
+/// Bytes in memory that is aligned for every number and every record.
 struct AlignedRoom {
-    words: Vec<u128>,
+    lines: Vec<Line>,
     len: usize,
 }
 
+/// As many bytes as the most aligned record may ask to be aligned to.
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+impl Element for Line {
+    const TYPE: ElementType = ElementType::record::<Self>("line");
+}
+
 fn aligned_room(bytes: usize, meter: &mut dyn Meter) -> Result<AlignedRoom> {
-    let mut words = Growing::default();
-    words.reserve_exact(bytes.div_ceil(size_of::<u128>()), meter)?;
-    words.0.resize(bytes.div_ceil(size_of::<u128>()), 0);
-    Ok(AlignedRoom { words: words.0, len: 0 })
+    let mut lines = Growing::default();
+    lines.reserve_exact(bytes.div_ceil(size_of::<Line>()), meter)?;
+    lines.0.resize(bytes.div_ceil(size_of::<Line>()), Line::zeroed());
+    Ok(AlignedRoom { lines: lines.0, len: 0 })
 }
 
 impl AlignedRoom {
     fn extend(&mut self, bytes: &[u8]) {
-        let all: &mut [u8] = bytemuck::cast_slice_mut(&mut self.words);
+        let all: &mut [u8] = bytemuck::cast_slice_mut(&mut self.lines);
         all[self.len..self.len + bytes.len()].copy_from_slice(bytes);
         self.len += bytes.len();
     }
 
     fn into_buffer(self) -> Buffer {
-        adopt(self.words).slice(..self.len)
+        adopt(self.lines).slice(..self.len)
     }
 }
 

@@ -172,12 +172,17 @@ impl Rearrange for Struct {
         self.each(|column| column.take(slots, &mut **meter.borrow_mut()), slots.len())
     }
 
-    /// # Panics
-    /// When they have other columns than the first.
+    /// # Errors
+    /// Also [`ArrayError::Fields`] for structs of other columns than the first has, or in another order.
     fn concat(arrays: &[&Self], meter: &mut dyn Meter) -> Result<Self> {
         let Some(first) = arrays.first() else {
             return Self::new([]).map_err(ArrayError::of::<Self>);
         };
+        let names = |of: &Self| of.fields.iter().map(Field::name).collect::<Vec<_>>().join(", ");
+        if let Some(other) = arrays.iter().find(|array| names(array) != names(first)) {
+            let error = ArrayError::Fields { expected: names(first), found: names(other) };
+            return Err(error.of::<Self>());
+        }
         let mut columns = Vec::with_capacity(first.columns.len());
         for at in 0..first.columns.len() {
             let parts: Vec<&Column> = arrays.iter().map(|array| &array.columns[at]).collect();

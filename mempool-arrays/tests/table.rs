@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use mempool_arrays::{
-    Column, Layout, Nullable, Pooled, Raw, Rearrange, Strings, Table, Unmetered, Value, Values,
+    ArrayError, Column, Element, ElementType, Layout, Nullable, Pooled, Raw, Rearrange, Strings,
+    Struct, Table, Unmetered, Value, Values,
 };
-use mempool_core::{MemoryStore, PoolOptions};
+use mempool_core::{Error, MemoryStore, PoolOptions};
 use proptest::prelude::*;
 
 /// What the index of a row is, and how many rows before it have the same.
@@ -176,4 +177,36 @@ fn tables_that_do_not_fit_together_are_refused() {
     let wide = Table::new([("a", numbers.clone()), ("b", numbers)]).unwrap();
     let error = Table::merge(&[&first, &wide]).unwrap_err().to_string();
     assert!(error.contains("columns has 2 slots where 1 are needed"), "{error}");
+}
+
+#[test]
+fn structs_of_other_columns_are_not_joined() {
+    let of = |name: &str| {
+        let numbers = Column::of(&Values::from(vec![1_u8, 2]));
+        Struct::new([(name.into(), numbers)]).unwrap()
+    };
+    let error = Struct::concat(&[&of("a"), &of("b")], &mut Unmetered).unwrap_err();
+    let Error::Codec(error) = error else { panic!("{error}") };
+    let error = error.source.downcast_ref::<ArrayError>();
+    assert!(matches!(error, Some(ArrayError::Fields { .. })), "{error:?}");
+    assert_eq!(Struct::concat(&[&of("a"), &of("a")], &mut Unmetered).unwrap().len(), 4);
+}
+
+/// A record that asks for the most alignment that one may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(64))]
+struct Wide([u64; 8]);
+
+impl Element for Wide {
+    const TYPE: ElementType = ElementType::record::<Self>("wide");
+}
+
+#[test]
+fn records_are_as_aligned_when_they_are_taken_and_joined() {
+    let records: Values<Wide> = (0..3).map(|n| Wide([n; 8])).collect();
+    let column = Column::of(&records);
+    let taken = column.take(&[2, 0], &mut Unmetered).unwrap();
+    assert_eq!(taken.to::<Values<Wide>>().unwrap()[..], [Wide([2; 8]), Wide([0; 8])]);
+    let joined = Column::concat(&[&taken, &column], &mut Unmetered).unwrap();
+    assert_eq!(joined.to::<Values<Wide>>().unwrap()[4], Wide([2; 8]));
 }
