@@ -270,8 +270,9 @@ impl<O: Offset> Layout for Binary<O> {
     }
 
     fn hash_item(item: &Self::Item<'_>, state: &mut impl Hasher) {
+        // Its length in front: any byte may stand in it, so none can end it.
+        state.write_usize(item.len());
         state.write(item);
-        state.write_u8(u8::MAX);
     }
 
     fn take_apart(&self, parts: &mut Parts<'_>) {

@@ -130,8 +130,9 @@ impl Value<'_> {
 }
 
 fn write_bytes(bytes: &[u8], state: &mut impl Hasher) {
+    // Its length in front: any byte may stand in it, so none can end it.
+    state.write_usize(bytes.len());
     state.write(bytes);
-    state.write_u8(u8::MAX);
 }
 
 /// Slot by slot; of two that begin alike, the shorter comes first.

@@ -1,9 +1,11 @@
 //! Dictionaries: built in one pass, as narrow as they can be, merged and re-coded.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+use std::hash::{DefaultHasher, Hasher};
+
 use mempool_arrays::{
-    ArrayError, Builder, Codes, Layout, Nullable, Pooled, PooledBuilder, Rearrange, Strings,
-    Unmetered, Values,
+    ArrayError, Binary, Builder, Codes, Column, Layout, List, Nullable, Pooled, PooledBuilder,
+    Rearrange, Strings, Unmetered, Value, Values,
 };
 
 #[test]
@@ -61,4 +63,20 @@ fn a_builder_takes_back_what_it_was_given() {
     builder.push_code(code, &mut Unmetered).unwrap();
     assert!(builder.holds(1, &"c") && !builder.holds(0, &"c"));
     assert!(builder.finish().iter().eq(["a", "c"]));
+}
+
+/// Found by the model (SEED=1795610599328907090): byte strings ended with a byte that they may hold themselves.
+#[test]
+fn lists_of_bytes_that_are_cut_elsewhere_have_other_hashes() {
+    let list = |cuts: [usize; 2]| cuts.map(|len| vec![u8::MAX; len]).iter().collect::<Binary>();
+    let hash = |list: &Binary| {
+        let mut state = DefaultHasher::new();
+        List::<Binary>::hash_item(list, &mut state);
+        let mut column = DefaultHasher::new();
+        Column::hash_item(&Value::List(Column::of(list)), &mut column);
+        (state.finish(), column.finish())
+    };
+    let (one, other) = (hash(&list([10, 0])), hash(&list([4, 6])));
+    assert!(one.0 != other.0 && one.1 != other.1);
+    assert_eq!(one, hash(&list([10, 0])));
 }
