@@ -189,9 +189,10 @@ impl Index {
     }
 
     /// Orders views that are young no more by their last use; the time after that.
-    pub(crate) fn order_grown(&mut self, views: impl IntoIterator<Item = EntryRef>) -> u64 {
-        for entry in views {
-            self.reorder(&entry);
+    pub(crate) fn order_grown(&mut self, views: &[EntryRef]) -> u64 {
+        for some in views.chunks(AT_ONCE) {
+            self.look_ahead(some.iter());
+            some.iter().for_each(|entry| self.reorder(entry));
         }
         self.clock
     }
@@ -306,6 +307,16 @@ struct Candidates<'a> {
 }
 
 impl Seats for Candidates<'_> {
+    fn look_ahead(&self, slots: &mut dyn Iterator<Item = u32>) {
+        for slot in slots {
+            // The reads of the slots do not depend on each other, and nobody waits for the entries.
+            if let Some(entry) = self.slots.get(slot as usize).and_then(|slot| slot.entry.as_ref())
+            {
+                entry.prefetch();
+            }
+        }
+    }
+
     fn restamp(&mut self, slot: u32, standing: u64) -> u64 {
         let place = &mut self.slots[slot];
         let last_use = place.entry.as_ref().map_or(0, |entry| entry.stamp.load(Ordering::Relaxed));

@@ -41,6 +41,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
     {
         self.check_process()?;
         let references: Vec<&'a DRef<T>> = references.into_iter().collect();
+        references.iter().for_each(|reference| reference.entry().prefetch());
         let site = Location::caller();
         let wait = self.patience().begun();
         let mut order: Vec<(Option<Handle>, usize)> = Vec::with_capacity(references.len());

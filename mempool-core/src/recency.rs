@@ -56,6 +56,8 @@ pub(crate) trait Order: Send {
 
 /// What an order asks of the slots that it names.
 pub(crate) trait Seats {
+    /// These are about to be asked for, each of them once.
+    fn look_ahead(&self, slots: &mut dyn Iterator<Item = u32>);
     /// Has a slot that stands under `standing` stand under the stamp of its last use; that stamp, unless it is older.
     fn restamp(&mut self, slot: u32, standing: u64) -> u64;
     fn offer(&mut self, slot: u32) -> Verdict;
@@ -70,6 +72,9 @@ impl Policy {
         }
     }
 }
+
+/// So many slots are looked at ahead at once: about as many reads as a processor waits for at a time.
+const LOOK_AHEAD_MAX: usize = 16;
 
 /// Lru and Mru: by stamp, from one end or the other.
 struct Stamped {
@@ -140,7 +145,17 @@ impl Order for Stamped {
 
     fn pick(&mut self, more: &mut dyn FnMut() -> bool, seats: &mut dyn Seats) {
         let mut last = None;
+        let (mut picked, mut looked) = (0, 1);
         while more() {
+            if picked == looked && !self.newest_first {
+                // As many as were picked so far, so no more than half of them for nothing.
+                let ahead = looked.min(LOOK_AHEAD_MAX);
+                let behind = (last.map_or(Unbounded, Excluded), Unbounded);
+                let next = self.entries.range(behind).map(|&(_, slot)| slot);
+                seats.look_ahead(&mut next.take(ahead));
+                looked += ahead;
+            }
+            picked += 1;
             let Some(key) = self.next(last, seats) else { return };
             match seats.offer(key.1) {
                 Verdict::Take => {
@@ -318,6 +333,10 @@ mod tests {
     }
 
     impl Seats for Uses {
+        fn look_ahead(&self, slots: &mut dyn Iterator<Item = u32>) {
+            slots.for_each(|slot| assert!(self.last[slot as usize].is_some(), "slot {slot}"));
+        }
+
         fn restamp(&mut self, slot: u32, standing: u64) -> u64 {
             let at = slot as usize;
             assert_eq!(self.stands[at], standing, "slot {slot}");

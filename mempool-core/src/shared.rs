@@ -754,7 +754,7 @@ impl Shared {
     /// Empties the queues of what readers did.
     fn forget_noted(&self) {
         while self.touched.pop().is_some() {}
-        self.mapped_limit.young.take_all().for_each(drop);
+        drop(self.mapped_limit.young.take_all());
     }
 
     pub(crate) fn stats(&self) -> Stats {

@@ -127,8 +127,11 @@ impl Shared {
             count(&limit.trims, 1);
             return self.release(&entry, false);
         }
-        let now = sync::lock(&self.index).order_grown([entry]);
-        self.publish_clock(now);
+        let staying = limit.young.stay(entry);
+        if !staying.is_empty() {
+            let now = sync::lock(&self.index).order_grown(&staying);
+            self.publish_clock(now);
+        }
     }
 
     /// Lets go of what can be; how many values that are held were looked at in vain.
@@ -149,7 +152,7 @@ impl Shared {
         // The coldest go first, young or not.
         let now = {
             let young = limit.young.take_all();
-            sync::lock(&self.index).order_grown(young)
+            sync::lock(&self.index).order_grown(&young)
         };
         self.publish_clock(now);
         let wanted = limit.bytes - limit.bytes / AT_ONCE;

@@ -24,6 +24,9 @@ const YOUNG_SHARE: u64 = 4;
 /// One of so many stays, though it was not read again.
 const STAYS: u64 = 8;
 
+/// So many that stay are ordered at once: their slots lie anywhere, and are waited for together.
+const STAYING_MAX: usize = 16;
+
 /// What an entry knows of who will look at it: at its stamp, once a get has stored one.
 ///
 /// ```text
@@ -93,6 +96,8 @@ struct State {
     views: VecDeque<(EntryRef, u64)>,
     /// How many have grown old, in a circle.
     turn: u64,
+    /// Those that stay, and that the order of the others has not heard of yet.
+    staying: Vec<EntryRef>,
 }
 
 /// A view that is young no more.
@@ -130,13 +135,24 @@ impl Young {
         Some(Grown { entry, stays: again || turn == 0 })
     }
 
+    /// A view that grew and stays; when there are enough of them, all that are to be ordered now.
+    pub(crate) fn stay(&self, entry: EntryRef) -> Vec<EntryRef> {
+        let staying = &mut sync::lock(&self.state).staying;
+        staying.push(entry);
+        if staying.len() < STAYING_MAX { Vec::new() } else { std::mem::take(staying) }
+    }
+
     /// All of them, as grown.
-    pub(crate) fn take_all(&self) -> impl Iterator<Item = EntryRef> + use<> {
-        let views = std::mem::take(&mut sync::lock(&self.state).views);
-        views.into_iter().map(|(entry, _)| {
+    pub(crate) fn take_all(&self) -> Vec<EntryRef> {
+        let (views, mut all) = {
+            let mut state = sync::lock(&self.state);
+            (std::mem::take(&mut state.views), std::mem::take(&mut state.staying))
+        };
+        all.extend(views.into_iter().map(|(entry, _)| {
             entry.noted.clear();
             entry
-        })
+        }));
+        all
     }
 
     /// Takes out an entry that is resident now: readers must find it in no queue, so that the order of eviction hears of them.

@@ -1,15 +1,18 @@
 //! Many small values: what each costs beside its bytes, and whether an operation costs more when there are ten million.
 //!
 //! `cargo xtask bench small [DIRECTORY] [COUNT...]`. Values of 100 bytes; the limit is a sixth of what they take, so that most are on disk,
-//! whatever their number (256 MiB for ten million). Beside it the same values in boxes of their own, which nothing counts, evicts or
-//! writes: what memory and allocator cost by themselves. Prints figures; judges nothing.
+//! whatever their number (256 MiB for ten million). Gets are in no order: one by one, and a hundred at a time. Beside it the same values
+//! in boxes of their own, which nothing counts, evicts or writes: what memory and allocator cost by themselves. And what memory alone
+//! takes of a get: a word of the reader's list, of a block of an entry's size and of a frame in a map, each where the one before
+//! says; one value after the other, as a get is, and without waiting for the one before. Prints figures; judges nothing.
 #![allow(clippy::cast_possible_truncation, reason = "a measurement")]
-#![allow(unsafe_code, reason = "an allocator that counts")]
+#![allow(unsafe_code, reason = "an allocator that counts, and a map of a file of its own")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::error::Error;
-use std::fs;
+use std::fs::{self, File};
 use std::hint::black_box;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
@@ -21,6 +24,12 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const COUNTS: [usize; 3] = [10_000, 1_000_000, 10_000_000];
 const VALUE_BYTES: usize = 100;
+/// So many are got at a time by `get_many`.
+const BATCH: usize = 100;
+/// What a frame of one takes.
+const FRAME_BYTES: usize = 256;
+/// The size of an entry in `mempool-core`.
+const ENTRY_BYTES: usize = 104;
 /// 256 MiB for ten million.
 const LIMIT_BYTES_PER_VALUE: f64 = 26.84;
 /// So many operations are measured at least; small counts are repeated.
@@ -76,6 +85,7 @@ impl Memory {
 struct Round {
     set: f64,
     get: f64,
+    get_many: f64,
     drop: f64,
     after_sets: [f64; 2],
     after_reads: [f64; 2],
@@ -123,6 +133,21 @@ fn pooled(directory: &Path, count: usize) -> Outcome<Round> {
         }
     }
     round.get = nanoseconds(start, count);
+    let start = Instant::now();
+    let mut places = scattered(count);
+    loop {
+        let batch: Vec<usize> = places.by_ref().take(BATCH).collect();
+        let wanted = batch.iter().filter_map(|&n| references[n].as_ref());
+        for (view, n) in pool.get_many(wanted)?.iter().zip(&batch) {
+            if view[..8] != n.to_ne_bytes() {
+                return Err(format!("value {n} came back changed").into());
+            }
+        }
+        if batch.is_empty() {
+            break;
+        }
+    }
+    round.get_many = nanoseconds(start, count);
     round.after_reads = Memory::now().beside(before, pool.stats().used_bytes, count);
     let start = Instant::now();
     references.iter_mut().for_each(|reference| drop(reference.take()));
@@ -154,6 +179,44 @@ fn boxed(count: usize) -> Round {
     round
 }
 
+/// Where a frame lies, in a block of the size of an entry.
+struct Stand {
+    frame: usize,
+    _rest: [u8; ENTRY_BYTES - size_of::<usize>()],
+}
+
+/// Nanoseconds of the reads that a get cannot do without: one value after the other, and without waiting for the one before.
+fn reads(directory: &Path, count: usize) -> Outcome<[f64; 2]> {
+    let path = directory.join("frames");
+    let mut file = File::options().create_new(true).read(true).write(true).open(&path)?;
+    fs::remove_file(&path)?;
+    let some = vec![0; FRAME_BYTES * BATCH];
+    (0..count / BATCH).try_for_each(|_| file.write_all(&some))?;
+    // SAFETY: the file has no name, and nobody else has it open; it is not written to while the map is there.
+    let map = unsafe { memmap2::Mmap::map(&file) }?;
+    let rest = [0; ENTRY_BYTES - size_of::<usize>()];
+    let stand = |n: usize| Box::new(Stand { frame: n * FRAME_BYTES, _rest: rest });
+    let stands: Vec<Box<Stand>> = (0..count).map(stand).collect();
+    let read = |n: usize| {
+        let frame = &map[stands[n].frame..][..FRAME_BYTES];
+        frame.iter().step_by(64).fold(0, |all, byte| all | usize::from(*byte))
+    };
+    // Pages and page tables are there before it is timed.
+    black_box(scattered(count).map(read).sum::<usize>());
+    let times = (OPERATIONS_MIN / count).clamp(1, 31);
+    let start = Instant::now();
+    for _ in 0..times {
+        // What was read is nothing, which the compiler does not know: the next read has to wait for it.
+        black_box(scattered(count).fold(0, |nothing, n| read(n + nothing)));
+    }
+    let after_each_other = nanoseconds(start, times * count);
+    let start = Instant::now();
+    for _ in 0..times {
+        black_box(scattered(count).map(read).fold(0, usize::wrapping_add));
+    }
+    Ok([after_each_other, nanoseconds(start, times * count)])
+}
+
 fn median(rounds: &[Round], of: impl Fn(&Round) -> f64) -> f64 {
     let mut all: Vec<f64> = rounds.iter().map(of).collect();
     all.sort_by(f64::total_cmp);
@@ -175,36 +238,40 @@ fn main() -> Outcome<()> {
     fs::create_dir(&directory)?;
     println!("values of {VALUE_BYTES} bytes, in {}", parent.display());
     println!(
-        "           ns an operation         the same in boxes       bytes a value beside what is counted: asked for (RSS)"
+        "           ns an operation              the same in boxes     the reads of a get   bytes a value beside what is counted: asked for (RSS)"
     );
     println!(
-        "    values     set    get   drop       set    get   drop   after sets    after reads   after drops"
+        "    values     set    get   many   drop     set    get   drop     serial  overlapped   after sets    after reads   after drops"
     );
-    let mut first: Option<[f64; 3]> = None;
+    let mut first: Option<[f64; 4]> = None;
     for count in counts {
         let times = (OPERATIONS_MIN / count).clamp(3, 31);
         let times = if count > OPERATIONS_MIN { 1 } else { times };
         let ours = (0..times).map(|_| pooled(&directory, count)).collect::<Outcome<Vec<_>>>()?;
         let boxes: Vec<Round> = (0..times).map(|_| boxed(count)).collect();
         let ns = |rounds: &[Round]| {
-            [median(rounds, |r| r.set), median(rounds, |r| r.get), median(rounds, |r| r.drop)]
+            let of: [fn(&Round) -> f64; 4] = [|r| r.set, |r| r.get, |r| r.get_many, |r| r.drop];
+            of.map(|of| median(rounds, of))
         };
         let (ours_ns, boxes_ns) = (ns(&ours), ns(&boxes));
+        let [serial, overlapped] = reads(&directory, count)?;
         let bytes = |of: fn(&Round) -> [f64; 2]| {
             let [heap, rss] = [0, 1].map(|at: usize| median(&ours, |round| of(round)[at]));
             format!("{heap:>5.0} ({rss:.0})")
         };
-        let [set, get, drop] = ours_ns;
-        let [box_set, box_get, box_drop] = boxes_ns;
+        let [set, get, many, drop] = ours_ns;
+        let [box_set, box_get, _, box_drop] = boxes_ns;
         println!(
-            "{count:>10}  {set:>6.0} {get:>6.0} {drop:>6.0}    {box_set:>6.0} {box_get:>6.0} {box_drop:>6.0}   {:<13} {:<13} {}",
+            "{count:>10}  {set:>6.0} {get:>6.0} {many:>6.0} {drop:>6.0}  {box_set:>6.0} {box_get:>6.0} {box_drop:>6.0}     {serial:>6.0}      {overlapped:>6.0}   {:<13} {:<13} {}",
             bytes(|round| round.after_sets),
             bytes(|round| round.after_reads),
             bytes(|round| round.after_drops)
         );
         let base = *first.get_or_insert(ours_ns);
-        let [set, get, drop] = [0, 1, 2].map(|at: usize| ours_ns[at] / base[at]);
-        println!("             {set:>4.2}   {get:>4.2}   {drop:>4.2}   of the first row");
+        let [set, get, many, drop] = [0, 1, 2, 3].map(|at: usize| ours_ns[at] / base[at]);
+        println!(
+            "             {set:>4.2}   {get:>4.2}   {many:>4.2}   {drop:>4.2}   of the first row"
+        );
     }
     fs::remove_dir_all(&directory)?;
     Ok(())

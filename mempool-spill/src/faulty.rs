@@ -75,6 +75,7 @@ struct Armed {
     failed: u64,
     capacity_bytes: Option<u64>,
     calls: HashMap<DiskCall, u64>,
+    read_ahead: u64,
 }
 
 impl FaultyDisk {
@@ -110,6 +111,12 @@ impl FaultyDisk {
     #[must_use]
     pub fn calls(&self, call: DiskCall) -> u64 {
         self.lock().calls.get(&call).copied().unwrap_or_default()
+    }
+
+    /// How often the kernel was asked to read ahead.
+    #[must_use]
+    pub fn read_ahead_calls(&self) -> u64 {
+        self.lock().read_ahead
     }
 
     fn lock(&self) -> MutexGuard<'_, Armed> {
@@ -152,6 +159,7 @@ fn taken_in(dir: BorrowedFd<'_>) -> io::Result<u64> {
 
 impl Disk for FaultyDisk {
     fn read_ahead(&self, file: &File, offset: u64, bytes: u64) {
+        self.lock().read_ahead += 1;
         RealDisk.read_ahead(file, offset, bytes);
     }
 

@@ -21,7 +21,7 @@ use mempool_core::fork::Maker;
 
 use crate::files::Files;
 use crate::quota::FileBytes;
-use crate::views::Views;
+use crate::views::{Views, blocks_of};
 
 /// An open file of the session.
 #[derive(Debug)]
@@ -94,6 +94,17 @@ impl Segment {
     pub(crate) fn is_seen_elsewhere(&self) -> bool {
         let forked = self.file().maker.forks_since() > 0 && !mutant!("fork_forgotten");
         forked || self.condemned.load(Ordering::Relaxed)
+    }
+
+    /// Has the processor fetch the start of a frame that lies in the map and is in memory; whether it is.
+    pub(crate) fn prefetch(&self, offset: u64, bytes: u64) -> bool {
+        let bounds = usize::try_from(offset).ok().zip(usize::try_from(bytes).ok());
+        let range = bounds.and_then(|(start, bytes)| Some(start..start.checked_add(bytes)?));
+        let touched = self.views.are_touched(&blocks_of(offset, bytes));
+        match (touched, self.map(), range) {
+            (true, Some(map), Some(range)) => map.get(range).map(crate::map::prefetch).is_some(),
+            _ => false,
+        }
     }
 
     /// Takes the pages that nobody looks at out of the page tables.

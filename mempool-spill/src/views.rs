@@ -70,6 +70,13 @@ impl Views {
         self.blocks.get(blocks.clone()).unwrap_or_default()
     }
 
+    /// Whether a view of all these blocks was given out since they were trimmed: then they are most likely in memory.
+    pub(crate) fn are_touched(&self, blocks: &Range<usize>) -> bool {
+        let mut part = self.part(blocks).iter();
+        // Relaxed: for a hint.
+        part.len() > 0 && part.all(|block| block.load(Ordering::Relaxed) & TOUCHED != 0)
+    }
+
     fn enter(&self, blocks: &Range<usize>) {
         for block in self.part(blocks) {
             // Acquire pairs with the Release of a trim: who finds the block untouched counts it anew.

@@ -457,6 +457,12 @@ impl Volume {
         SharedView::new(segment, handle.offset, handle.bytes)
     }
 
+    /// Has the processor fetch the start of a frame in a map, if it is in memory; whether it is.
+    fn prefetch(&self, handle: &Handle) -> bool {
+        let segment = self.lock().segments.get(&handle.segment).map(|of| Arc::clone(&of.segment));
+        segment.is_some_and(|segment| segment.prefetch(handle.offset, handle.bytes))
+    }
+
     fn shared_view(
         &self,
         segment: &Arc<Segment>,
@@ -650,7 +656,10 @@ impl SpillStore for Volume {
         if self.check_process().is_err() {
             return;
         }
-        let mut rest = handles;
+        // What is in memory is brought nearer to the processor; a call of the system's for each would cost more than it reads.
+        let absent = |handle: &&Handle| !self.prefetch(handle);
+        let absent: Vec<Handle> = handles.iter().filter(absent).copied().collect();
+        let mut rest = absent.as_slice();
         while let Some((first, behind)) = rest.split_first() {
             // Frames that lie close together are read as one; what is between them costs less than another call.
             let mut end = first.offset.saturating_add(first.bytes);

@@ -276,3 +276,23 @@ fn what_is_decoded_keeps_its_own_reservation() {
     drop(all);
     assert_empty(&blobs);
 }
+
+#[test]
+fn what_was_read_a_moment_ago_is_not_read_ahead_again() {
+    let scratch = Scratch::new("ahead");
+    let disk = FaultyDisk::new();
+    let store = SpillOptions::new(&scratch.0).disk(disk.clone()).open().unwrap();
+    let pool = PoolOptions::new().memory_limit(1 << 20).store(store).open(Blob);
+    let values: Vec<Vec<u8>> = (0..200).map(|n| vec![n; 100]).collect();
+    let all: Vec<_> = values.iter().map(|value| pool.set(value.clone()).unwrap()).collect();
+    let check = || {
+        all.iter().for_each(|one| drop(pool.move_to_disk(one).unwrap()));
+        let held = pool.get_many(&all).unwrap();
+        assert!(held.iter().zip(&values).all(|(view, value)| view[..] == value[..]));
+    };
+    check();
+    let calls = disk.read_ahead_calls();
+    assert!(calls > 0);
+    check();
+    assert_eq!(disk.read_ahead_calls(), calls);
+}
