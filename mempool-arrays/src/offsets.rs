@@ -173,7 +173,8 @@ impl<O: Offset> Offsets<O> {
     }
 
     pub(crate) fn slice(&self, slots: Range<usize>) -> Self {
-        assert!(slots.end <= self.slots(), "{slots:?} of {}", self.slots());
+        let within = slots.start <= slots.end && slots.end <= self.slots();
+        assert!(within, "{slots:?} of {}", self.slots());
         Self(self.0.slice(slots.start..slots.end + 1))
     }
 

@@ -14,7 +14,7 @@
 
 #![expect(
     unsafe_code,
-    reason = "text that was checked once, or that we wrote, is not checked each time it is read"
+    reason = "offsets and text that were checked once, or that we wrote, are not checked each time they are read"
 )]
 
 use std::cmp::Ordering;
@@ -98,6 +98,17 @@ impl<O: Offset> Binary<O> {
         self.offsets.run().len()
     }
 
+    /// All slots in order, at the cost of two offsets each: nothing is compared, and who asks for lengths alone reads no bytes.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> + DoubleEndedIterator {
+        let bytes: &[u8] = &self.bytes;
+        self.offsets.pairs().map(move |(start, end)| {
+            // SAFETY: offsets never fall, none is negative, and the last lies within the bytes: `from_buffers` and, of frames of
+            // others, `assemble_as` check it; builders write them so, and our own frames hold what one of these was; a slice has
+            // some of those that its whole has; and the bytes of a buffer do not change.
+            unsafe { bytes.get_unchecked(start.index()..end.index()) }
+        })
+    }
+
     /// The bytes of all slots, end to end.
     pub(crate) fn run(&self) -> &[u8] {
         &self.bytes[self.offsets.run()]
@@ -114,10 +125,6 @@ impl<O: Offset> Binary<O> {
         let (offsets, bytes) = (from.section()?, from.section()?);
         let offsets = Offsets::from_section(offsets, slots, bytes.len(), from.is_checked())?;
         Ok(Self { offsets, bytes })
-    }
-
-    fn slots(&self) -> Slots<'_, O> {
-        Slots { offsets: self.offsets.values(), run: self.run() }
     }
 
     /// The bytes from one offset to the next.
@@ -155,9 +162,9 @@ impl<O: Offset> Strings<O> {
         self.binary.lengths()
     }
 
-    /// All slots in order.
+    /// All slots in order, as of [`Binary::iter`].
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> + DoubleEndedIterator {
-        self.binary.slots().map(text)
+        self.binary.iter().map(text)
     }
 
     /// The text from one offset to the next.
@@ -171,41 +178,6 @@ fn text(slot: &[u8]) -> &str {
     // SAFETY: every slot is UTF-8: built of `&str`, or checked by `from_binary` or `assemble`, or written by this
     // process in this session; and the bytes of a buffer do not change. Nobody calls it with anything else.
     unsafe { std::str::from_utf8_unchecked(slot) }
-}
-
-/// Slots in order, cut off what is left of the run: one comparison each finds them within the bytes.
-struct Slots<'a, O> {
-    /// Where the next slot starts, and where it and all after it end.
-    offsets: &'a [O],
-    run: &'a [u8],
-}
-
-impl<'a, O: Offset> Iterator for Slots<'a, O> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        let (&start, ends) = self.offsets.split_first()?;
-        let (slot, run) = self.run.split_at(ends.first()?.less(start).index());
-        (self.offsets, self.run) = (ends, run);
-        Some(slot)
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        let slots = self.offsets.len().saturating_sub(1);
-        (slots, Some(slots))
-    }
-}
-
-impl<O: Offset> ExactSizeIterator for Slots<'_, O> {}
-
-impl<O: Offset> DoubleEndedIterator for Slots<'_, O> {
-    fn next_back(&mut self) -> Option<Self::Item> {
-        let (&end, starts) = self.offsets.split_last()?;
-        let slot_bytes = end.less(*starts.last()?).index();
-        let (run, slot) = self.run.split_at(self.run.len() - slot_bytes);
-        (self.offsets, self.run) = (starts, run);
-        Some(slot)
-    }
 }
 
 /// Checks that all slots together are UTF-8 and that none starts within a character.
@@ -258,7 +230,7 @@ impl<O: Offset> Layout for Binary<O> {
     }
 
     fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
-        self.slots()
+        Self::iter(self)
     }
 
     fn slice(&self, range: Range<usize>) -> Self {

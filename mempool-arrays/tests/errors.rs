@@ -195,6 +195,26 @@ fn a_part_keeps_the_count_of_its_own_nulls() {
     }
 }
 
+/// A part whose end is before its start is none, even right before it, where offsets would have been left without one.
+#[test]
+#[expect(clippy::reversed_empty_ranges, reason = "it is what is refused")]
+fn a_part_that_ends_before_it_starts_is_refused() {
+    fn refused<A: Layout>(array: &A) {
+        let part = |range| std::panic::AssertUnwindSafe(move || drop(array.slice(range)));
+        assert!(std::panic::catch_unwind(part(2..1)).is_err(), "{array:?}");
+        assert!(std::panic::catch_unwind(part(1..4)).is_err(), "{array:?}");
+    }
+    let texts = ["a", "b", "c"];
+    refused(&texts.iter().collect::<Strings>());
+    refused(&texts.iter().collect::<Binary>());
+    refused(&texts.into_iter().map(Some).collect::<Nullable<Strings>>());
+    refused(&texts.into_iter().collect::<Pooled<Strings>>());
+    refused(&List::new(vec![0_i64, 1, 2, 2].into(), Units::new(2)).unwrap());
+    refused(&Values::from(vec![1_u8, 2, 3]));
+    refused(&[true, false, true].into_iter().collect::<Bits>());
+    refused(&Units::new(3));
+}
+
 #[test]
 fn codes_behind_the_dictionary_are_refused() {
     let sections = |width: u8, codes: &[u8]| {

@@ -89,4 +89,12 @@ fn strings_are_taken_from_both_ends() {
     let mut slots = strings.iter();
     assert_eq!((slots.next(), slots.next_back(), slots.len()), (Some("a"), Some("bc"), 2));
     assert_eq!(slots.rev().collect::<Vec<_>>(), ["東", ""]);
+    let strings: Strings = (0..SLOTS).map(|n| "é東".repeat(n % 4)).collect();
+    for range in slices() {
+        let slice = strings.slice(range);
+        let backwards = || (0..slice.len()).rev();
+        assert!(slice.iter().rev().eq(backwards().map(|slot| slice.get(slot).unwrap())));
+        let bytes = slice.as_binary();
+        assert!(bytes.iter().rev().eq(backwards().map(|slot| bytes.get(slot).unwrap())));
+    }
 }

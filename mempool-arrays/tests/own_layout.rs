@@ -6,7 +6,8 @@ use std::hash::Hasher;
 use std::ops::Range;
 
 use mempool_arrays::{
-    ArrayError, Assembly, Column, Layout, Nullable, Parts, Raw, Replacing, Strings, Values,
+    ArrayError, Assembly, Binary, Column, Layout, Nullable, Parts, Raw, Replacing, Strings, Values,
+    pack,
 };
 use mempool_core::{Buffer, Error, MemoryStore, Pool, PoolOptions, Result, type_tag};
 
@@ -194,4 +195,80 @@ fn what_follows_a_refusal_is_checked() {
     let Err(Error::Codec(error)) = pool.get(&reference).map(drop) else { panic!("text it is not") };
     let error = error.source.downcast_ref::<ArrayError>();
     assert!(matches!(error, Some(ArrayError::Utf8 { index: 0 })), "{error:?}");
+}
+
+/// Names its buffers in one order and has them replaced in another.
+#[derive(Clone, Debug)]
+struct Crossed {
+    text: Strings,
+    bytes: Binary,
+}
+
+impl Layout for Crossed {
+    type Item<'a> = &'a str;
+
+    const TAG: u64 = type_tag("crossed");
+
+    fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    fn get(&self, index: usize) -> Option<&str> {
+        self.text.get(index)
+    }
+
+    fn slice(&self, range: Range<usize>) -> Self {
+        Self { text: self.text.slice(range.clone()), bytes: self.bytes.slice(range) }
+    }
+
+    fn order(a: &&str, b: &&str) -> Ordering {
+        a.cmp(b)
+    }
+
+    fn hash_item(item: &&str, state: &mut impl Hasher) {
+        Strings::<i64>::hash_item(item, state);
+    }
+
+    fn take_apart(&self, parts: &mut Parts<'_>) {
+        parts.group(self.len(), 2);
+        self.text.take_apart(parts);
+        self.bytes.take_apart(parts);
+    }
+
+    fn assemble(from: &mut Assembly<'_, '_>) -> Result<Self, ArrayError> {
+        from.group(2)?;
+        Ok(Self { text: from.child(Strings::assemble)?, bytes: from.child(Binary::assemble)? })
+    }
+
+    fn visit(&self, visit: &mut dyn FnMut(&Buffer)) {
+        self.text.visit(visit);
+        self.bytes.visit(visit);
+    }
+
+    fn replace(&mut self, replace: &mut Replacing<'_>) -> Result<()> {
+        self.bytes.replace(replace)?;
+        self.text.replace(replace)
+    }
+}
+
+/// Text gets no other bytes than its own, nor offsets of other bytes, whatever safe code says.
+#[test]
+fn what_is_packed_keeps_its_own_bytes() {
+    let text: Strings = ["ab", "cd"].into_iter().collect();
+    let bytes: Binary = [[0xff; 1].as_slice(), &[0xff; 3]].into_iter().collect();
+    let crossed = Crossed { text: text.clone(), bytes: bytes.clone() };
+    let pool = pool();
+    let packed = pack(crossed, |all| pool.reserve(all)).unwrap();
+    assert_eq!((packed.text, packed.bytes), (text, bytes));
+}
+
+#[test]
+fn what_is_packed_lies_in_one_allocation() {
+    let pool = pool();
+    let packed = pack(places(), |all| pool.reserve(all)).unwrap();
+    assert_eq!(packed, places());
+    let mut buffers = Vec::new();
+    packed.visit(&mut |buffer| buffers.push(buffer.clone()));
+    assert!(buffers.iter().all(|buffer| buffer.shares_allocation(&buffers[0])));
+    assert_eq!(buffers.len(), 4);
 }
