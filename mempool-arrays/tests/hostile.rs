@@ -3,25 +3,27 @@
 //!
 //! `HOSTILE_CASES` says how many; a failure prints the number of its case, and the seed for `SEED`. `CASE` runs one alone.
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test")]
-#![expect(unsafe_code, reason = "an allocator that counts")]
 
-use std::alloc::{GlobalAlloc, Layout as Block, System};
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use mempool_arrays::{ArrayError, Column, Field, Layout, Logical, NdArray, Raw, Struct, Table};
+use mempool_arrays::{ArrayError, Layout, Raw};
 use mempool_core::testing::{decode, encode, room};
 use mempool_core::{Buffer, Codec, Error, ErrorKind, Ledger, Result, Trust};
 
+mod counting;
 mod frames;
 mod shapes;
+use counting::peak_of;
 use frames::{Node, describe, framed, header, sections};
+use shapes::tables::{
+    column, columns, few, nd, table, walk_column, walk_nd, walk_rows, walk_table,
+};
 use shapes::{
-    Bool, Bytes, Color, Few, Maybe, Nothing, Plain, Random, Runs, Shape, Text, Trade, Wide, build,
-    elements, environment, seed, walk, walk_slots, walk_value,
+    Bool, Bytes, Color, Few, Maybe, Nothing, Plain, Random, Runs, Shape, Text, Trade, Wide,
+    elements, environment, seed, walk,
 };
 
 /// What may be taken beside the bytes.
@@ -29,43 +31,6 @@ const SLACK_BYTES: i64 = 64 << 10;
 /// What may be taken for a node, once it is there, of 48 bytes.
 const NODE_COLUMN_BYTES: i64 = 512;
 const LIMIT_BYTES: u64 = 16 << 20;
-
-struct Counting;
-
-thread_local! {
-    static LIVE: Cell<i64> = const { Cell::new(0) };
-    static PEAK: Cell<i64> = const { Cell::new(0) };
-}
-
-fn add(bytes: i64) {
-    // A thread that ends allocates after its locals are gone.
-    let _ = LIVE.try_with(|live| {
-        live.set(live.get() + bytes);
-        let _ = PEAK.try_with(|peak| peak.set(peak.get().max(live.get())));
-    });
-}
-
-fn size(block: Block) -> i64 {
-    i64::try_from(block.size()).unwrap_or(i64::MAX)
-}
-
-// SAFETY: every call is handed to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, block: Block) -> *mut u8 {
-        add(size(block));
-        // SAFETY: the caller's promise is handed on.
-        unsafe { System.alloc(block) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, block: Block) {
-        add(-size(block));
-        // SAFETY: the caller's promise is handed on.
-        unsafe { System.dealloc(pointer, block) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// The sections of a frame, the description first.
 type Sections = Vec<Vec<u8>>;
@@ -129,83 +94,8 @@ fn subject_of<A: Layout>(
     }
 }
 
-fn few<S: Shape>(random: &mut Random) -> S::Array {
-    let items: Vec<S::Item> = (0..random.below(40)).map(|_| S::item(random)).collect();
-    build::<S>(&items)
-}
-
 fn subject<S: Shape>(name: &'static str) -> Subject {
     subject_of(name, few::<S>, walk::<S>)
-}
-
-/// A column of one of many types.
-fn column(random: &mut Random) -> Column {
-    match random.below(10) {
-        0 => Column::of(&few::<Plain<u128>>(random)),
-        1 => Column::of(&few::<Plain<f32>>(random)),
-        2 => Column::of(&few::<Plain<Color>>(random)),
-        3 => Column::of(&few::<Maybe<Text>>(random)),
-        4 => Column::of(&few::<Few<Maybe<Text<i32>>>>(random)),
-        5 => Column::of(&few::<Runs<Maybe<Bool>, i32>>(random)),
-        6 => Column::of(&few::<Maybe<Runs<Bytes>>>(random)),
-        7 => Column::of(&few::<Maybe<Nothing>>(random)),
-        8 => Column::of(&few::<Runs<Nothing>>(random)),
-        _ => Column::of(&columns(random)),
-    }
-}
-
-const NAMES: [&str; 4] = ["first", "", "zweite", "東"];
-
-/// Columns of one length.
-fn columns(random: &mut Random) -> Struct {
-    let mut columns: Vec<Column> = (0..random.below(5)).map(|_| column(random)).collect();
-    let len = columns.iter().map(Column::len).min().unwrap_or_default();
-    columns.iter_mut().for_each(|column| *column = column.slice(0..len));
-    let logical = [Logical::None, Logical::Date, Logical::Decimal { precision: 15, scale: 2 }];
-    let fields = NAMES.map(|name| Field::new(name).with_logical(random.pick(&logical)));
-    Struct::new(fields.into_iter().zip(columns)).unwrap()
-}
-
-/// A table, with an index if it has columns.
-fn table(random: &mut Random) -> Table {
-    let table = Table::from_struct(columns(random));
-    let names: Vec<&str> = table.fields().iter().map(Field::name).collect();
-    let index = random.below(names.len() + 1);
-    table.sort_by(&names[..index]).unwrap()
-}
-
-fn walk_column(column: &Column) -> u64 {
-    walk_slots(column, |slot| walk_value(&slot))
-}
-
-fn walk_rows(rows: &Struct) -> u64 {
-    rows.columns().iter().fold(rows.len() as u64, |sum, column| sum ^ walk_column(column))
-}
-
-/// Every column, and what its index answers.
-fn walk_table(table: &Table) -> u64 {
-    if let Some(first) = table.columns().first().filter(|_| !table.index().is_empty()) {
-        let row = table.rows() / 2;
-        if let Some(key) = first.get(row) {
-            assert!(table.find(&[key]).contains(&row), "a row is found by its own key");
-        }
-        assert!(table.groups(1).take(100).all(|rows| !rows.is_empty()));
-    }
-    walk_rows(table.as_struct()) ^ table.index().len() as u64
-}
-
-fn nd(random: &mut Random) -> NdArray<i32> {
-    let shape: Vec<usize> = (0..random.below(4)).map(|_| random.pick(&[0, 1, 2, 3, 5])).collect();
-    let elements = shape.iter().product();
-    let values = (0..elements).map(|_| random.next() as i32).collect::<Vec<_>>();
-    NdArray::new(values, &shape).unwrap()
-}
-
-fn walk_nd(array: &NdArray<i32>) -> u64 {
-    let shape =
-        array.shape().iter().fold(0, |sum: u64, &extent| sum.rotate_left(9) ^ extent as u64);
-    let elements = NdArray::iter(array).take(1 << 16);
-    elements.fold(shape, |sum, &element| sum.rotate_left(3) ^ element as u64)
 }
 
 fn subjects() -> Vec<Subject> {
@@ -480,10 +370,8 @@ fn array_error(error: &Error) -> Option<&ArrayError> {
 /// # Panics
 /// When reading panics, takes more memory than it may, or gives an array that cannot be written and read again.
 fn check(subject: &Subject, frame: &Buffer, trust: Trust) -> Option<Error> {
-    let before = LIVE.get();
-    PEAK.set(before);
-    let looked = catch_unwind(AssertUnwindSafe(|| (subject.look)(frame, trust)));
-    let took = PEAK.get() - before;
+    let look = AssertUnwindSafe(|| (subject.look)(frame, trust));
+    let (looked, took) = peak_of(|| catch_unwind(look));
     let looked = looked.unwrap_or_else(|_| panic!("{}: it panicked", subject.name));
     let nodes = header(frame).sections.first().map_or(0, |section| section.bytes / 48);
     let allowed = frame.len() as i64 + SLACK_BYTES + NODE_COLUMN_BYTES * nodes as i64;

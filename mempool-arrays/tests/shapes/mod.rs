@@ -11,6 +11,8 @@ use mempool_arrays::{
     Rearrange, Strings, Units, Value, Values,
 };
 
+pub(crate) mod tables;
+
 /// Splitmix64 (Steele, Lea, Flood, 2014), and what the items of one case have in common.
 pub(crate) struct Random {
     state: u64,
