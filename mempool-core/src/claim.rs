@@ -125,7 +125,7 @@ impl Kept {
     /// Where the frame lies, if there is one.
     pub(crate) fn handle(&self) -> Option<Handle> {
         match self {
-            Self::Claimed(claim) => Some(claim.handle),
+            Self::Claimed(claim) => claim.handle,
             other => other.own_handle(),
         }
     }
@@ -150,13 +150,14 @@ impl Kept {
 /// A frame that is alive, and what is needed to read it without its entry.
 pub(crate) struct FrameClaim {
     pub(crate) back: Arc<Back>,
-    pub(crate) handle: Handle,
+    /// Where it lies in the store; `None` where another pool has it.
+    pub(crate) handle: Option<Handle>,
     /// What its value was charged when it was written.
     pub(crate) charged_bytes: u64,
     pub(crate) id: Id,
     pub(crate) registration: Arc<dyn Registration>,
     pub(crate) references: References,
-    /// Where the frame comes from, if another pool has written it and this one was restored from that.
+    /// Where the frame comes from, if this pool has not written it for a value of its own.
     pub(crate) origin: Option<Origin>,
 }
 
@@ -170,7 +171,7 @@ impl FrameClaim {
         let handle = cold.kept.own_handle()?;
         let claim = Arc::new(Self {
             back: Arc::clone(&entry.shared().back),
-            handle,
+            handle: Some(handle),
             charged_bytes: cold.value_bytes().unwrap_or_else(|| read(&entry.charged_bytes)),
             id: entry.id(),
             registration: Arc::clone(entry.registration()),
@@ -199,9 +200,15 @@ impl Drop for FrameClaim {
         if !self.back.maker.is_here() {
             // The frame is the parent's, and so are the store and the codec behind these counts: they leak here.
             std::mem::forget((Arc::clone(&self.back), Arc::clone(&self.registration)));
+            std::mem::forget(self.origin.take());
             return std::mem::forget(self.references.take());
         }
-        self.back.give_up(self.handle);
+        if let Some(handle) = self.handle {
+            self.back.give_up(handle);
+        }
+        if let Some(remote) = self.origin.take().and_then(Origin::into_remote) {
+            self.back.reclaimer.push(Work::Remote(remote));
+        }
         if let Some(references) = self.references.take() {
             self.back.reclaimer.push(Work::References(references));
         }
@@ -211,12 +218,13 @@ impl Drop for FrameClaim {
 /// A frame of our own that somebody keeps while it is read.
 #[derive(Clone, Copy)]
 pub(crate) struct OwnFrame<'a> {
-    pub(crate) handle: Handle,
+    /// `None` where another pool has it.
+    pub(crate) handle: Option<Handle>,
     pub(crate) id: Id,
     pub(crate) registration: &'a Arc<dyn Registration>,
     pub(crate) charged_bytes: u64,
     pub(crate) references: &'a [AnyRef],
-    /// Where it comes from, if it was restored.
+    /// Where it comes from, if this pool has not written it for a value of its own.
     pub(crate) origin: Option<&'a Origin>,
 }
 

@@ -10,6 +10,7 @@ use crate::counted::Reference;
 use crate::entry::{Entry, EntryRef};
 use crate::error::{Error, Result, StoreError, StoreErrorKind};
 use crate::id::Id;
+use crate::names::Untyped;
 
 /// A counted reference to a value of type `T` in a pool.
 ///
@@ -31,6 +32,12 @@ impl<T> DRef<T> {
     #[must_use]
     pub fn id(&self) -> Id {
         self.any.id()
+    }
+
+    /// The same reference, its type not said.
+    #[must_use]
+    pub fn untyped(&self) -> Untyped {
+        Untyped::new(self.any.clone())
     }
 
     pub(crate) fn pool_id(&self) -> u64 {

@@ -113,15 +113,15 @@ pub enum Error {
         /// The bound.
         limit: usize,
     },
-    /// A restored value is asked for by a reference inside another, and the pool was not told which type has its format:
-    /// [`Pool::register`](crate::Pool::register) tells it.
+    /// A value that was restored, or is another pool's, is asked for without a codec, and the pool was not told which type has
+    /// its format: [`Pool::register`](crate::Pool::register) tells it.
     #[error(
         "value {id} was {stored}, and no type of that format is registered; it is asked for as {asked}"
     )]
     NotRegistered {
         /// The value.
         id: Id,
-        /// Its type when it was retained, and the format of its frame.
+        /// Its type when it was written, and the format of its frame.
         stored: String,
         /// The type asked for.
         asked: &'static str,
@@ -143,6 +143,24 @@ pub enum Error {
         name: String,
         /// Why.
         source: Box<Error>,
+    },
+    /// A value that another pool owns cannot be had from there.
+    #[error("value {id} cannot be had from {at}: {source}")]
+    Remote {
+        /// The value, as this pool calls it.
+        id: Id,
+        /// The owner, and the value as it calls it.
+        at: String,
+        /// Why.
+        source: Box<Error>,
+    },
+    /// The bytes of a value lie with another pool, and the call needs them to be this one's.
+    #[error("the bytes of value {id} lie with {at}")]
+    Elsewhere {
+        /// The value, as this pool calls it.
+        id: Id,
+        /// The owner, and the value as it calls it.
+        at: String,
     },
     /// The memory limit is filled by values that are pinned.
     #[error(transparent)]
@@ -194,6 +212,7 @@ impl Error {
             Self::Allocation { .. } => ErrorKind::Environment,
             Self::Spill { source, .. }
             | Self::Retained { source, .. }
+            | Self::Remote { source, .. }
             | Self::OneOfMany { source, .. } => source.kind(),
             Self::Store(source) => source.kind.error_kind(),
             Self::Codec(codec) => codec.kind,

@@ -161,6 +161,11 @@ pub(crate) fn reading(shared: &Shared, value: Id, frame_bytes: u64) -> Span {
     span!("load", "read", pool = shared.name, %value, frame_bytes)
 }
 
+/// Around the way to another pool.
+pub(crate) fn fetching(shared: &Shared, value: Id) -> Span {
+    span!("load", "fetch", pool = shared.name, %value)
+}
+
 pub(crate) fn reading_file(shared: &Shared, path: &Path) -> Span {
     span!("load", "read", pool = shared.name, path = %path.display())
 }

@@ -61,7 +61,11 @@ impl<T> fmt::Debug for FileRef<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.on {
             On::Claimed(claim) => {
-                write!(f, "FileRef(value {}, {:?})", claim.id, claim.handle)
+                write!(f, "FileRef(value {}, ", claim.id)?;
+                match (claim.handle, claim.remote()) {
+                    (None, Some(remote)) => write!(f, "{})", remote.describe()),
+                    (handle, _) => write!(f, "{handle:?})"),
+                }
             }
             On::Saved(saved) => write!(f, "FileRef({})", saved.path.display()),
         }

@@ -59,7 +59,7 @@
 //! | `mempool_core::evict` | trace | a value's memory was released |
 //! | `mempool_core::write` | debug | spans `write` around calls of the store, `save` around those for a file of the user's |
 //! | `mempool_core::write` | warn | a frame could not be written |
-//! | `mempool_core::load` | debug | span `read` around calls of the store; a value came back, or could not |
+//! | `mempool_core::load` | debug | spans `read` around calls of the store, `fetch` around those to another pool; a value came back, or could not |
 //! | `mempool_core::room` | debug | a request ended with [`NoRoom`] |
 //! | `mempool_core::reclaim` | warn | a destructor or a drop of the user's panicked |
 //!
@@ -94,6 +94,7 @@ mod memory;
 mod models;
 mod names;
 mod options;
+mod origin;
 mod parking;
 mod pin;
 mod pool;
@@ -144,6 +145,7 @@ pub use memory::MemoryStore;
 pub use mutant::is_on as mutant_is_on;
 pub use names::{NameInfo, Untyped};
 pub use options::{PoolOptions, SetOptions};
+pub use origin::{Fetched, RemoteFrame, RemoteValue};
 pub use pin::{Loaded, Pinned, PinnedOwned, Resolve};
 pub use pool::Pool;
 pub use prefetch::Prefetch;

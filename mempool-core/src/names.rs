@@ -121,6 +121,32 @@ impl<C: Send + Sync + 'static> Pool<C> {
         self.shared().check_open()?;
         let found = self.shared().names.find(name);
         let found = found.ok_or_else(|| Error::NoName { name: name.to_owned() })?;
+        self.typed_any(found)
+    }
+
+    /// The reference, when the value is of type `T` and kept by this front's codec; as [`named`](Self::named), for a value
+    /// that was restored or is another pool's.
+    ///
+    /// # Errors
+    /// [`Error::WrongCodec`] naming what is stored and what was asked for, [`Error::WrongPool`], [`Error::Closed`],
+    /// [`Error::Forked`].
+    pub fn typed<T>(&self, untyped: &Untyped) -> Result<DRef<T>>
+    where
+        C: Codec<T>,
+        T: Send + Sync + 'static,
+    {
+        self.shared().check_open()?;
+        match Arc::ptr_eq(untyped.0.shared(), self.shared()) {
+            true => self.typed_any(untyped.0.clone()),
+            false => Err(Error::WrongPool { id: untyped.id() }),
+        }
+    }
+
+    fn typed_any<T>(&self, found: AnyRef) -> Result<DRef<T>>
+    where
+        C: Codec<T>,
+        T: Send + Sync + 'static,
+    {
         let registration = self.registration::<T>();
         if let Some(adopted) = found.registration().adopted() {
             adopted.claim(&registration);
@@ -176,7 +202,8 @@ impl<C: Send + Sync + 'static> Pool<C> {
     ///
     /// # Errors
     /// What the store and the codec say; [`StoreErrorKind::Unsupported`](crate::StoreErrorKind::Unsupported) from a store
-    /// that ends with its process. Nothing is lost then: the pool is as it was, and so is what was retained before, unless
+    /// that ends with its process; [`Error::Elsewhere`] when a value that has a name, or one that such a value refers to, is
+    /// another pool's. Nothing is lost then: the pool is as it was, and so is what was retained before, unless
     /// the directory alone could not be made durable, when it may be either.
     pub fn retain(&self) -> Result<()> {
         self.shared().retain()
@@ -244,7 +271,8 @@ pub(crate) fn type_name_of(registration: &dyn Registration) -> &str {
     }
 }
 
-/// A counted reference to a value whose type is not said: what a name gives back that is taken away.
+/// A counted reference to a value whose type is not said: what a name gives back that is taken away, and what keeps a
+/// value alive for others.
 ///
 /// *Size*, *clone* and *drop* are those of a [`DRef`].
 #[derive(Clone, Debug)]
@@ -261,11 +289,15 @@ impl Untyped {
         self.0.id()
     }
 
-    /// The same reference, when the value is of type `T`.
+    pub(crate) fn into_any(self) -> AnyRef {
+        self.0
+    }
+
+    /// The same reference, when the value is of type `T`; [`Pool::typed`] asks a codec as well.
     ///
     /// # Errors
-    /// [`Error::NoReference`] when it is of another type; [`Error::NotRegistered`] when it was restored and the pool was
-    /// not told of its type.
+    /// [`Error::NoReference`] when it is of another type; [`Error::NotRegistered`] when it was restored, or is another
+    /// pool's, and the pool was not told of its type.
     pub fn typed<T: 'static>(&self) -> Result<DRef<T>> {
         crate::dref::reference_at(std::slice::from_ref(&self.0), 0)
     }

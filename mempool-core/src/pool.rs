@@ -17,6 +17,7 @@ use crate::file::{FileRef, On};
 use crate::id::Id;
 use crate::names::Names;
 use crate::options::SetOptions;
+use crate::origin::RemoteFrame;
 use crate::pin::{Loaded, Pinned, PinnedOwned};
 use crate::registration::{Holder, Registered, Registration, key_of, name_of, wrong_codec};
 use crate::shared::{Known, Shared, Vacancy, Writing};
@@ -213,12 +214,18 @@ impl<C: Send + Sync + 'static> Pool<C> {
     /// Ends the value, whatever references there are. Readers keep what they hold; new gets answer
     /// [`Error::Deleted`]; the bytes return with the last reader.
     ///
+    /// A value of another pool's ends there, and then here.
+    ///
     /// # Errors
-    /// [`Error::Deleted`], [`Error::Discarded`], [`Error::Closed`], [`Error::WrongPool`].
+    /// [`Error::Deleted`], [`Error::Discarded`], [`Error::Closed`], [`Error::WrongPool`]; [`Error::Remote`] from another
+    /// pool, when the value is as it was.
     pub fn delete<T>(&self, reference: &DRef<T>) -> Result<()> {
         let entry = self.own(reference)?;
         if let Some(error) = self.shared.refusal(entry) {
             return Err(error);
+        }
+        if let Some(claim) = entry.remote_claim() {
+            claim.at_owner(RemoteFrame::delete)?;
         }
         if entry.word.doom().doomed() {
             return Err(Error::Deleted { id: entry.id() });
@@ -229,10 +236,11 @@ impl<C: Send + Sync + 'static> Pool<C> {
 
     /// Releases the value's memory, writing it first if no good copy is on disk; the file is readable by itself.
     ///
-    /// A buffer of it that somebody holds outside the pool stays counted until he drops it.
+    /// A buffer of it that somebody holds outside the pool stays counted until he drops it. Of a value of another pool's the
+    /// copy that is here is released, and then its owner moves it.
     ///
     /// # Errors
-    /// [`Error::Pinned`] while readers hold it; what the store and the codec say.
+    /// [`Error::Pinned`] while readers hold it; what the store and the codec say; [`Error::Remote`] from another pool.
     pub fn move_to_disk<T>(&self, reference: &DRef<T>) -> Result<FileRef<T>> {
         let entry = self.own(reference)?;
         loop {
@@ -242,8 +250,9 @@ impl<C: Send + Sync + 'static> Pool<C> {
             let now = entry.word.load();
             match now.state() {
                 State::Spilled => {
-                    if let Some(file) = claim_of(entry) {
-                        return Ok(file);
+                    if let Some(claim) = FrameClaim::on(entry) {
+                        claim.at_owner(RemoteFrame::move_to_disk)?;
+                        return Ok(FileRef::claimed(claim));
                     }
                 }
                 State::Resident | State::Mapped if now.pins() > 0 => {
@@ -276,12 +285,15 @@ impl<C: Send + Sync + 'static> Pool<C> {
         Ok(())
     }
 
-    /// Writes the value to disk if no good copy is there, and keeps it in memory.
+    /// Writes the value to disk if no good copy is there, and keeps it in memory. Of a value of another pool's its owner
+    /// does so.
     ///
     /// # Errors
-    /// What the store and the codec say.
+    /// What the store and the codec say; [`Error::Remote`] from another pool.
     pub fn copy_to_disk<T>(&self, reference: &DRef<T>) -> Result<FileRef<T>> {
-        self.shared.write_out(self.own(reference)?).map(FileRef::claimed)
+        let claim = self.shared.write_out(self.own(reference)?)?;
+        claim.at_owner(RemoteFrame::copy_to_disk)?;
+        Ok(FileRef::claimed(claim))
     }
 
     /// Writes the value to a file of the user's, durably and whole. Touches neither recency nor accounting, and
@@ -422,7 +434,8 @@ impl<C: Send + Sync + 'static> Pool<C> {
         here && !now.doomed() && self.shared.maker.is_here()
     }
 
-    /// Whether a good copy of the value is on disk. Touches nothing.
+    /// Whether a good copy of the value is on disk. Touches nothing. Of a value of another pool's there is always one: its
+    /// owner has it, on disk or in memory.
     #[must_use]
     pub fn is_on_disk<T>(&self, reference: &DRef<T>) -> bool {
         let now = reference.entry().word.load();
@@ -788,10 +801,6 @@ impl<C: Send + Sync + 'static> Pool<C> {
             options.name.as_deref(),
         ))
     }
-}
-
-fn claim_of<T>(entry: &Entry) -> Option<FileRef<T>> {
-    FrameClaim::on(entry).map(FileRef::claimed)
 }
 
 /// What a new value is charged, and what it holds.

@@ -146,6 +146,8 @@ fn families(stats: &Stats) -> Vec<Family> {
         gets,
         hits: _, // It may fall; see above.
         loads,
+        remote_loads,
+        remote_bytes,
         spills,
         written_ahead,
         background_writes,
@@ -175,6 +177,8 @@ fn families(stats: &Stats) -> Vec<Family> {
         ),
         counter("mempool_gets_total", gets, "Gets that answered."),
         counter("mempool_loads_total", loads, "Values that were brought back from disk."),
+        counter("mempool_remote_loads_total", remote_loads, "Frames that came from other pools."),
+        counter("mempool_remote_bytes_total", remote_bytes, "Bytes of those frames."),
         counter("mempool_spills_total", spills, "Evictions that wrote a frame first."),
         counter("mempool_clean_evictions_total", clean_evictions, "Evictions that wrote nothing."),
         counter("mempool_discards_total", discards, "Discardable values that made room."),

@@ -11,6 +11,7 @@ use crate::claim::Back;
 use crate::dref::AnyRef;
 use crate::entry::{Destructor, Held};
 use crate::events;
+use crate::origin::RemoteFrame;
 use crate::store::Handle;
 use crate::sync::{self, Condvar, MODELLED, Mutex, MutexGuard};
 
@@ -24,6 +25,8 @@ pub(crate) enum Work {
     References(Arc<Vec<AnyRef>>),
     /// Call the user back.
     Destructor(Destructor),
+    /// Drop the way to a frame of another pool's; that may tell the owner.
+    Remote(Arc<dyn RemoteFrame>),
 }
 
 /// Room for so much work is kept.
@@ -202,6 +205,7 @@ impl Work {
             Self::Value(held) => drop(held),
             Self::References(references) => drop(references),
             Self::Destructor(destructor) => destructor(),
+            Self::Remote(frame) => drop(frame),
         }
     }
 }

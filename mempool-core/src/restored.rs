@@ -11,6 +11,7 @@ use crate::error::{Error, FrameDamage, Result};
 use crate::frame::Header;
 use crate::id::Id;
 use crate::manifest::{KeptFormat, KeptValue, Manifest};
+use crate::origin::RemoteFrame;
 use crate::registration::{ReadBack, Registration};
 use crate::shared::Shared;
 use crate::sink::{Sink, Source, Trust};
@@ -19,36 +20,73 @@ use crate::sync;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::word::{State, Word};
 
-/// Where a restored frame comes from, and whether it was believed already.
+/// Where a frame comes from that this pool has not written for a value of its own, and whether it was believed already.
 pub(crate) struct Origin {
     /// The value's id in the pool that wrote the frame.
     pub(crate) id: Id,
     pub(crate) pool: u64,
-    /// A name by which people know it.
-    known_as: Option<Arc<str>>,
+    whence: Whence,
     /// Whether every byte was checked, by its checksum and by the codec. Its bytes cannot change after that.
     checked: AtomicBool,
 }
 
+/// How a value came here.
+pub(crate) enum Whence {
+    /// An earlier pool has retained it; perhaps with a name by which people know it.
+    Retained(Option<Arc<str>>),
+    /// Another pool owns it, and has its frame.
+    Remote(Arc<dyn RemoteFrame>),
+}
+
 impl Origin {
-    /// How much is to be checked.
-    fn trust(&self) -> Trust {
-        // Relaxed: whoever does not see it checks once more.
-        if self.checked.load(Ordering::Relaxed) { Trust::Own } else { Trust::Saved }
+    pub(crate) fn new(id: Id, pool: u64, whence: Whence) -> Self {
+        Self { id, pool, whence, checked: AtomicBool::new(false) }
     }
 
+    /// How much is to be checked.
+    fn trust(&self) -> Trust {
+        match self.whence {
+            // Relaxed: whoever does not see it checks once more.
+            _ if self.checked.load(Ordering::Relaxed) => Trust::Own,
+            Whence::Retained(_) => Trust::Saved,
+            Whence::Remote(_) => Trust::Foreign,
+        }
+    }
+
+    /// The frame was read, and every byte of it checked.
     pub(crate) fn note_checked(&self) {
-        self.checked.store(true, Ordering::Relaxed);
+        // What comes from another pool comes anew each time.
+        let stays = !matches!(self.whence, Whence::Remote(_));
+        self.checked.store(stays, Ordering::Relaxed);
+    }
+
+    /// The way to the frame, if another pool has it.
+    pub(crate) fn remote(&self) -> Option<&Arc<dyn RemoteFrame>> {
+        match &self.whence {
+            Whence::Remote(frame) => Some(frame),
+            Whence::Retained(_) => None,
+        }
+    }
+
+    pub(crate) fn into_remote(self) -> Option<Arc<dyn RemoteFrame>> {
+        match self.whence {
+            Whence::Remote(frame) => Some(frame),
+            Whence::Retained(_) => None,
+        }
     }
 
     /// Names the value in an error that is about its bytes.
     pub(crate) fn explain(&self, id: Id, error: Error) -> Error {
-        match error {
-            Error::Store(_) | Error::Frame { .. } | Error::Codec(_) => {
-                let name = self.known_as.as_deref().unwrap_or_default().to_owned();
+        match (&self.whence, error) {
+            (Whence::Remote(frame), error) => crate::origin::explain(&**frame, id, error),
+            (
+                Whence::Retained(known_as),
+                error @ (Error::Store(_) | Error::Frame { .. } | Error::Codec(_)),
+            ) => {
+                let name = known_as.as_deref().unwrap_or_default().to_owned();
                 Error::Retained { id, name, source: Box::new(error) }
             }
-            other => other,
+            (Whence::Retained(_), other) => other,
         }
     }
 }
@@ -60,6 +98,15 @@ pub(crate) struct Adopted {
 }
 
 impl Adopted {
+    pub(crate) fn new(kept: KeptFormat) -> Self {
+        Self { kept, real: OnceLock::new() }
+    }
+
+    /// Whether it stands for values of that format and type name.
+    pub(crate) fn is_of(&self, kept: &KeptFormat) -> bool {
+        self.kept == *kept
+    }
+
     pub(crate) fn type_name(&self) -> &str {
         &self.kept.type_name
     }
@@ -101,7 +148,7 @@ impl Registration for Adopted {
     fn name(&self) -> String {
         match self.real.get() {
             Some(real) => real.name(),
-            None => format!("{}, retained as {}", self.kept.type_name, self.kept.format),
+            None => format!("{}, kept as {}", self.kept.type_name, self.kept.format),
         }
     }
 
@@ -175,17 +222,12 @@ impl Shared {
         let Id { slot, generation } = vacancy.take();
         let claim = FrameClaim {
             back: Arc::clone(&self.back),
-            handle,
+            handle: Some(handle),
             charged_bytes,
             id: Id { slot, generation },
             registration: Arc::clone(&home.registration),
             references: held.clone(),
-            origin: Some(Origin {
-                id: value.id,
-                pool: value.pool,
-                known_as,
-                checked: AtomicBool::new(false),
-            }),
+            origin: Some(Origin::new(value.id, value.pool, Whence::Retained(known_as))),
         };
         self.back.note_written(&handle);
         let cold = Cold::new(Kept::Claimed(Arc::new(claim)), held, None);
@@ -215,7 +257,7 @@ impl Shared {
 }
 
 fn adopted(kept: &KeptFormat) -> Arc<dyn Registration> {
-    Arc::new(Adopted { kept: kept.clone(), real: OnceLock::new() })
+    Arc::new(Adopted::new(kept.clone()))
 }
 
 fn contents(charged_bytes: u64, cold: Cold) -> Contents {
@@ -249,8 +291,8 @@ impl OwnFrame<'_> {
 }
 
 impl Kept {
-    /// The claim on a frame that was restored.
-    pub(crate) fn restored(&self) -> Option<Arc<FrameClaim>> {
+    /// The claim on a frame that this pool has not written for a value of its own.
+    pub(crate) fn with_origin(&self) -> Option<Arc<FrameClaim>> {
         match self {
             Self::Claimed(claim) if claim.origin.is_some() => Some(Arc::clone(claim)),
             _ => None,

@@ -43,10 +43,26 @@ impl Shared {
         self.check_open()?;
         let _turn = sync::lock(&self.retaining);
         let names = self.names.list();
+        self.refuse_remote(names.iter().map(|(_, value)| value.clone()).collect())?;
         let held = self.hold_all(names.iter().map(|(_, value)| value.clone()).collect())?;
         let (manifest, frames) = self.manifest_of(&names, &held);
         let bytes = manifest.encode(|bytes| self.back.store.checksum(bytes));
         Ok(self.back.store.retain(&bytes, &frames)?)
+    }
+
+    /// Refuses values whose bytes lie with another pool, among these and all that they are known to refer to. What a value
+    /// refers to that was never written may come to light later ([`claim_written`](Self::claim_written)).
+    fn refuse_remote(&self, mut values: Vec<AnyRef>) -> Result<()> {
+        let mut seen = HashSet::new();
+        while let Some(value) = values.pop() {
+            if !seen.insert(key(&value)) || self.refusal(&value).is_some() {
+                continue;
+            }
+            value.remote_claim().map_or(Ok(()), |claim| refuse(&claim))?;
+            let held = sync::lock(&value.cold).references();
+            values.extend(held.iter().flat_map(|held| held.iter().cloned()));
+        }
+        Ok(())
     }
 
     /// Writes and claims `level` and all that it refers to, level by level.
@@ -95,10 +111,11 @@ impl Shared {
             Err(Error::Deleted { .. } | Error::Discarded { .. }) => return Ok(None),
             other => other?,
         };
-        if !self.back.store.wants_anew(&claim.handle) {
-            return Ok(Some(claim));
+        refuse(&claim)?;
+        match claim.handle {
+            Some(handle) if self.back.store.wants_anew(&handle) => self.write_anew(value, claim),
+            _ => Ok(Some(claim)),
         }
-        self.write_anew(value, claim)
     }
 
     /// Writes a value if no good copy is on disk, keeps it in memory if it is there, and claims the frame.
@@ -222,12 +239,20 @@ impl Shared {
         let (id, pool) = self.back.writer(value.id(), origin);
         KeptValue {
             format,
-            frame: claim.as_ref().map(|claim| claim.handle),
+            frame: claim.as_ref().and_then(|claim| claim.handle),
             id,
             pool,
             charged_bytes: claim.as_ref().map_or(0, |claim| claim.charged_bytes),
             references,
         }
+    }
+}
+
+/// Refuses a claim on a frame that lies with another pool.
+fn refuse(claim: &FrameClaim) -> Result<()> {
+    match claim.remote() {
+        Some(remote) => Err(Error::Elsewhere { id: claim.id, at: remote.describe() }),
+        None => Ok(()),
     }
 }
 

@@ -22,12 +22,13 @@ use crate::frame::{Body, Frame, Header, Measured, Section};
 use crate::id::Id;
 use crate::index::{Index, Touched};
 use crate::names::Names;
+use crate::origin::{self, Formats, OpenedRemote};
 use crate::parking::Parking;
 use crate::prefetch::Prefetcher;
 use crate::recency::{Policy, SharedLog, with_log};
 use crate::reclaim::Work;
 use crate::registration::{ReadBack, Registration};
-use crate::restored::check_origin;
+use crate::restored::{Origin, check_origin};
 use crate::sink::{Sink, Source, Trust};
 use crate::sites::Sites;
 use crate::stats::{Counters, Stats, count, read};
@@ -84,6 +85,8 @@ pub(crate) struct Shared {
     pub(crate) clock: AtomicU64,
     pub(crate) back: Arc<Back>,
     pub(crate) names: Names,
+    /// What values have in common whose types are not known here.
+    pub(crate) formats: Formats,
     pub(crate) prefetcher: Prefetcher,
     /// Held by the one thread that retains values.
     pub(crate) retaining: Mutex<()>,
@@ -148,6 +151,13 @@ impl<'a> Writing<'a> {
     }
 }
 
+/// A frame that was opened, and how much of it is still to be checked by the codec.
+pub(crate) struct Opened {
+    pub(crate) frame: Buffer,
+    pub(crate) header: Header,
+    pub(crate) trust: Trust,
+}
+
 /// What a frame is written from.
 pub(crate) struct Writing<'a> {
     pub(crate) registration: &'a Arc<dyn Registration>,
@@ -176,6 +186,7 @@ impl Shared {
             clock: AtomicU64::new(0),
             back,
             names: Names::default(),
+            formats: Formats::default(),
             prefetcher: Prefetcher::new(),
             retaining: Mutex::new(()),
             parking: Parking::new(),
@@ -395,11 +406,10 @@ impl Shared {
 
     /// Brings a value back; the word is `Loading` by this thread's step. On success the caller holds a pin.
     pub(crate) fn load(&self, entry: &Entry, wait: Wait) -> Result<()> {
-        let (handle, references, restored, value_bytes) = {
+        let (handle, references, claim, value_bytes) = {
             let cold = sync::lock(&entry.cold);
-            (cold.kept.handle(), cold.references(), cold.kept.restored(), cold.value_bytes())
+            (cold.kept.handle(), cold.references(), cold.kept.with_origin(), cold.value_bytes())
         };
-        let handle = handle.expect("a spilled entry has its frame");
         let charged_before = value_bytes.unwrap_or_else(|| read(&entry.charged_bytes));
         let registration = entry.registration();
         // The entry keeps its frame while the word is `Loading`.
@@ -409,7 +419,7 @@ impl Shared {
             registration,
             charged_bytes: charged_before,
             references: references.as_deref().map_or(&[], Vec::as_slice),
-            origin: restored.as_deref().and_then(|claim| claim.origin.as_ref()),
+            origin: claim.as_deref().and_then(|claim| claim.origin.as_ref()),
         };
         let loaded = caught(registration, || self.read_own(frame, wait));
         match loaded {
@@ -450,12 +460,13 @@ impl Shared {
         }
     }
 
-    /// Reads the value of a frame of our own, or of one that was restored.
+    /// Reads the value of a frame of our own, or of one that comes from elsewhere.
     pub(crate) fn read_own(&self, own: OwnFrame<'_>, wait: Wait) -> Result<ReadBack> {
         let trust = own.trust();
         let read = || {
             // A room of its own: what a copy of the frame takes is not what the value takes.
-            let (frame, header) = self.open_own(&own, trust, &mut self.room(0, wait)?)?;
+            let Opened { frame, header, trust } =
+                self.open_own(&own, trust, &mut self.room(0, wait)?)?;
             let room = if own.registration.maps() { 0 } else { own.charged_bytes };
             let room = self.room(room, wait)?;
             own.registration.mmread(&mut Source::new(&frame, &header, own.references, trust), room)
@@ -472,8 +483,10 @@ impl Shared {
         own: OwnFrame<'_>,
         trust: Trust,
     ) -> Result<Vec<(usize, Buffer)>> {
-        let mut room = self.room(0, Wait::No)?;
-        let (frame, header) = self.open_own(&own, trust, &mut room)?;
+        // A frame of our own is mapped in most cases; one that lies elsewhere takes room, as a get of it does.
+        let wait = own.handle.map_or(Wait::For(self.ledger.timeout()), |_| Wait::No);
+        let mut room = self.room(0, wait)?;
+        let Opened { frame, header, .. } = self.open_own(&own, trust, &mut room)?;
         let mut source = Source::new(&frame, &header, &[], Trust::Own);
         let place = |section: &Section| {
             let from_content = section.offset - header.content_offset;
@@ -483,24 +496,29 @@ impl Shared {
         header.sections.iter().map(place).collect()
     }
 
-    fn open_own(
-        &self,
-        own: &OwnFrame<'_>,
-        trust: Trust,
-        room: &mut Room,
-    ) -> Result<(Buffer, Header)> {
-        let _span = events::reading(self, own.id, own.handle.bytes);
+    fn open_own(&self, own: &OwnFrame<'_>, trust: Trust, room: &mut Room) -> Result<Opened> {
+        let damaged = |damage| Error::Frame { what: format!("value {}", own.id), damage };
+        let writer = self.back.writer(own.id, own.origin);
+        if let Some(remote) = own.origin.and_then(Origin::remote) {
+            let _span = events::fetching(self, own.id);
+            let came = self.open_remote(own, &**remote, room)?;
+            let OpenedRemote { frame, header, trust, writer: other } = came;
+            let writer = other.unwrap_or(writer);
+            check_own(&header, own, writer, frame.len() as u64)
+                .map_err(|damage| origin::explain(&**remote, own.id, damaged(damage)))?;
+            return Ok(Opened { frame, header, trust });
+        }
+        let handle = own.handle.expect("a spilled entry has its frame");
+        let _span = events::reading(self, own.id, handle.bytes);
         let store = &self.back.store;
         let frame = match trust {
-            Trust::Own => store.open(&own.handle, room)?,
-            _ if mutant!("restored_unchecked") => store.open(&own.handle, room)?,
-            Trust::Saved | Trust::Foreign => store.open_whole(&own.handle, room)?,
+            Trust::Own => store.open(&handle, room)?,
+            _ if mutant!("restored_unchecked") => store.open(&handle, room)?,
+            Trust::Saved | Trust::Foreign => store.open_whole(&handle, room)?,
         };
-        let damaged = |damage| Error::Frame { what: format!("value {}", own.id), damage };
         let header = self.decode_header(&frame).map_err(damaged)?;
-        let writer = self.back.writer(own.id, own.origin);
         check_own(&header, own, writer, frame.len() as u64).map_err(damaged)?;
-        Ok((frame, header))
+        Ok(Opened { frame, header, trust })
     }
 
     /// Reads the value of a file that `save_to_disk` wrote.
@@ -690,8 +708,8 @@ impl Shared {
         let Some(entry) = sync::lock(&self.index).entry(id) else { return false };
         match &mut sync::lock(&entry.cold).kept {
             // A claim that only the entry has left.
-            Kept::Claimed(claim) if claim.handle == *old => match Arc::get_mut(claim) {
-                Some(claim) => claim.handle = *new,
+            Kept::Claimed(claim) if claim.handle == Some(*old) => match Arc::get_mut(claim) {
+                Some(claim) => claim.handle = Some(*new),
                 None => return false,
             },
             kept if kept.own_handle() == Some(*old) => *kept = Kept::own(*new),
@@ -779,6 +797,8 @@ impl Shared {
             gets,
             hits: gets.saturating_sub(loads),
             loads,
+            remote_loads: read(&counters.remote_loads),
+            remote_bytes: read(&counters.remote_bytes),
             spills: read(&counters.spills),
             written_ahead: read(&counters.written_ahead),
             background_writes: read(&counters.background_writes),

@@ -25,8 +25,12 @@ pub struct Stats {
     pub gets: u64,
     /// Of those, gets that found the value in memory.
     pub hits: u64,
-    /// Values brought back from disk.
+    /// Values brought back from disk, or from another pool.
     pub loads: u64,
+    /// Frames that came from other pools: for some of these loads, and for files and saves.
+    pub remote_loads: u64,
+    /// Bytes of those frames.
+    pub remote_bytes: u64,
     /// Evictions that wrote a frame first.
     pub spills: u64,
     /// Values that were written with a victim because they were next to go; they stayed in memory until then.
@@ -71,6 +75,8 @@ pub(crate) struct Counters {
     pub(crate) sets: AtomicU64,
     pub(crate) straight_to_disk: AtomicU64,
     pub(crate) loads: AtomicU64,
+    pub(crate) remote_loads: AtomicU64,
+    pub(crate) remote_bytes: AtomicU64,
     pub(crate) spills: AtomicU64,
     pub(crate) written_ahead: AtomicU64,
     pub(crate) background_writes: AtomicU64,

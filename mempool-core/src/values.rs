@@ -21,6 +21,8 @@ pub enum Place {
     Mapped,
     /// On disk alone.
     Spilled,
+    /// With the pool that owns it alone; here it is resident or mapped while it is used.
+    Remote,
 }
 
 /// What a pool knows of one value, at one instant.
@@ -37,7 +39,7 @@ pub struct ValueInfo {
     pub place: Place,
     /// What it takes from the memory limit.
     pub resident_bytes: u64,
-    /// The length of its frame on disk; `None` when no good copy is there.
+    /// The length of its frame on disk; `None` when no good copy is there, or another pool has it.
     pub frame_bytes: Option<u64>,
     /// How many readers hold it.
     pub pins: u32,
@@ -59,6 +61,10 @@ impl ValueInfo {
             State::Spilled | State::Loading => Place::Spilled,
             State::Deleted | State::Discarded => return None,
         };
+        let place = match (place, entry.remote_claim()) {
+            (Place::Spilled, Some(_)) => Place::Remote,
+            (place, _) => place,
+        };
         let handle = sync::lock(&entry.cold).kept.handle();
         Some(Self {
             id: Id { slot: entry.slot, generation: now.generation() },
@@ -67,7 +73,7 @@ impl ValueInfo {
             place,
             resident_bytes: match place {
                 Place::Resident => read(&entry.charged_bytes),
-                Place::Mapped | Place::Spilled => 0,
+                Place::Mapped | Place::Spilled | Place::Remote => 0,
             },
             frame_bytes: handle.filter(|_| now.on_disk()).map(|handle| handle.bytes),
             pins: now.pins(),

@@ -163,6 +163,12 @@ const MUTANTS: &[Mutant] = &[
         "damage_of_a_frame_is_named_and_the_others_are_whole",
     ),
     mutant(
+        "remote_unchecked",
+        "mempool-core",
+        "remote",
+        "damage_on_the_way_is_found_and_gives_back_what_was_reserved",
+    ),
+    mutant(
         "retained_swept",
         "mempool-spill",
         "retain_faults",
