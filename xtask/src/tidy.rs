@@ -230,7 +230,11 @@ fn package_findings(package: &Package) -> Vec<String> {
     let licence = package.license.as_deref().unwrap_or("none");
     let taken =
         |all: &str| all.split(" AND ").all(|one| LICENCES.contains(&one.trim_matches(['(', ')'])));
-    if !licence.replace('/', " OR ").split(" OR ").any(|one| taken(one.trim_matches(['(', ')']))) {
+    if !licence
+        .replace('/', " OR ")
+        .split(" OR ")
+        .any(|one| taken(one.trim_matches(['(', ')', ' '])))
+    {
         findings.push(format!("{name} {version} has the licence {licence}"));
     }
     findings
@@ -342,10 +346,10 @@ mod tests {
             package_findings(&Package { license: Some("GPL-3.0".into()), ..bare("x") }).len(),
             1
         );
-        assert!(
-            package_findings(&Package { license: Some("GPL-3.0 OR MIT".into()), ..bare("x") })
-                .is_empty()
-        );
+        for license in ["GPL-3.0 OR MIT", "GPL-3.0/MIT", "GPL-3.0 / MIT"] {
+            let either = Package { license: Some(license.into()), ..bare("x") };
+            assert!(package_findings(&either).is_empty(), "{license}");
+        }
     }
 
     #[test]
