@@ -4,6 +4,7 @@
 //! own it has references to. Values never change, so any verified copy may be read; the right to free and to move one is
 //! its owner's alone.
 
+pub mod bytes;
 mod identity;
 
 pub use identity::{GlobalId, Incarnation, NodeName, NodeNameError};

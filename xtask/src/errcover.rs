@@ -16,6 +16,7 @@ const ENUMS: &[(&str, &str)] = &[
     ("mempool-arrays/src/error.rs", "ArrayError"),
     ("mempool-spill/src/error.rs", "SpillError"),
     ("mempool-spill/src/machine.rs", "MachineError"),
+    ("mempool-net/src/bytes/error.rs", "BytesError"),
 ];
 
 /// Prints every variant with its test.

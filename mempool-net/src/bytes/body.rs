@@ -1,0 +1,185 @@
+//! What an answer, or a request that puts a value, carries: nothing, a line of text, or a frame piece by piece.
+
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::frame::ServedFrame;
+use super::refusal::{Refusal, RefusalKind};
+
+/// The most bytes of one piece. Large enough that a system call is not felt, small enough that a piece which was read ahead is
+/// still in the processor's cache and that a worker is not held for long.
+pub(crate) const PIECE_BYTES: u64 = 1 << 20;
+
+/// The body of an answer, and of a request that puts a value. A frame's pieces are parts of where it lies: nothing is copied
+/// before the socket.
+#[derive(Debug, Default)]
+pub struct ValueBody(Content);
+
+#[derive(Debug, Default)]
+enum Content {
+    #[default]
+    Nothing,
+    Text(Bytes),
+    Frame(Sending),
+}
+
+/// A part of a frame, as far as it has not left.
+struct Sending {
+    frame: Arc<dyn ServedFrame>,
+    left: Range<u64>,
+    /// Holds the first piece back until it is asked for.
+    gate: Option<oneshot::Receiver<()>>,
+    /// Counts the bytes that were taken, for whoever watches.
+    taken: Arc<AtomicU64>,
+    /// The next piece, if it is being read on another thread.
+    ahead: Option<JoinHandle<Result<Bytes, Refusal>>>,
+}
+
+impl ValueBody {
+    /// No bytes.
+    pub(crate) fn nothing() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn text(text: String) -> Self {
+        Self(Content::Text(text.into()))
+    }
+
+    /// The bytes `range` of `frame`, which lies within it.
+    pub(crate) fn frame(frame: Arc<dyn ServedFrame>, range: Range<u64>) -> Self {
+        Self(Content::Frame(Sending {
+            frame,
+            left: range,
+            gate: None,
+            taken: Arc::default(),
+            ahead: None,
+        }))
+    }
+
+    /// Has `taken` count what has been taken of a frame, and the first piece wait for `gate`.
+    pub(crate) fn watched(
+        mut self,
+        taken: &Arc<AtomicU64>,
+        gate: Option<oneshot::Receiver<()>>,
+    ) -> Self {
+        if let Content::Frame(sending) = &mut self.0 {
+            sending.taken = Arc::clone(taken);
+            sending.gate = gate;
+        }
+        self
+    }
+}
+
+impl Sending {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Refusal>>> {
+        if let Some(gate) = &mut self.gate {
+            let opened = ready!(Pin::new(gate).poll(cx));
+            self.gate = None;
+            if opened.is_err() {
+                let said = "nobody asks for the body any more";
+                return Poll::Ready(Some(Err(Refusal::new(RefusalKind::Unavailable, said))));
+            }
+        }
+        let piece = if self.frame.may_block() {
+            if self.ahead.is_none() {
+                self.ahead = self.read_ahead(self.left.start);
+            }
+            let Some(ahead) = &mut self.ahead else { return Poll::Ready(None) };
+            let read = ready!(Pin::new(ahead).poll(cx));
+            self.ahead = None;
+            read.unwrap_or_else(|_| Err(Refusal::new(RefusalKind::Failed, "reading panicked")))
+        } else {
+            match next(&self.left, self.left.start) {
+                None => return Poll::Ready(None),
+                Some(range) => self.frame.piece(range),
+            }
+        };
+        Poll::Ready(Some(piece.and_then(|piece| self.take(piece))))
+    }
+
+    /// Begins to read the piece at `start` on a thread that may wait.
+    fn read_ahead(&self, start: u64) -> Option<JoinHandle<Result<Bytes, Refusal>>> {
+        let range = next(&self.left, start)?;
+        let frame = Arc::clone(&self.frame);
+        Some(spawn_blocking(move || frame.piece(range)))
+    }
+
+    /// Counts a piece as gone, once it is one: a source that gives no bytes, or too many, would send another frame's.
+    fn take(&mut self, piece: Bytes) -> Result<Bytes, Refusal> {
+        let bytes = piece.len() as u64;
+        match self.left.start.checked_add(bytes) {
+            Some(start) if bytes > 0 && start <= self.left.end => self.left.start = start,
+            _ => {
+                let said = format!("a piece of {bytes} bytes for {:?}", self.left);
+                return Err(Refusal::new(RefusalKind::Failed, said));
+            }
+        }
+        // Relaxed: a count that is looked at now and then; nothing is read on the strength of it.
+        self.taken.fetch_add(bytes, Ordering::Relaxed);
+        if self.frame.may_block() {
+            self.ahead = self.read_ahead(self.left.start);
+        }
+        Ok(piece)
+    }
+}
+
+/// The piece at `start`, if anything is left there.
+fn next(left: &Range<u64>, start: u64) -> Option<Range<u64>> {
+    let end = left.end.min(start.saturating_add(PIECE_BYTES));
+    (start < end).then_some(start..end)
+}
+
+impl std::fmt::Debug for Sending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sending")
+            .field("head", self.frame.head())
+            .field("left", &self.left)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Body for ValueBody {
+    type Data = Bytes;
+    type Error = Refusal;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
+        let content = &mut self.get_mut().0;
+        let piece = match content {
+            Content::Nothing => None,
+            Content::Text(text) => Some(Ok(std::mem::take(text))),
+            Content::Frame(sending) => ready!(sending.poll_piece(cx)),
+        };
+        // Text goes at once, and after an error nothing follows.
+        if !matches!((&*content, &piece), (Content::Frame(_), Some(Ok(_)))) {
+            *content = Content::Nothing;
+        }
+        Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Content::Nothing => true,
+            Content::Text(_) => false,
+            Content::Frame(sending) => sending.left.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(match &self.0 {
+            Content::Nothing => 0,
+            Content::Text(text) => text.len() as u64,
+            Content::Frame(sending) => sending.left.end.saturating_sub(sending.left.start),
+        })
+    }
+}

@@ -1,0 +1,6 @@
+//! Values as bodies of HTTP, over live connections on loopback.
+
+mod errors;
+mod served;
+mod support;
+mod transfer;
