@@ -6,5 +6,6 @@
 
 pub mod bytes;
 mod identity;
+pub mod security;
 
 pub use identity::{GlobalId, Incarnation, NodeName, NodeNameError};
