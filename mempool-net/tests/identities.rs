@@ -254,7 +254,7 @@ fn bad_identities(lab: &Lab, record: &[u8], hello_bytes: usize) -> Vec<Bad> {
         Bad {
             name: "signed by another node",
             attack: clients(&signed_by_a_node(lab)),
-            expected: |error| matches!(fault(error), Some(IdentityFault::Damaged)),
+            expected: |error| matches!(fault(error), Some(IdentityFault::Issuer)),
         },
         Bad {
             name: "expired",

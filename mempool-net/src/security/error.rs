@@ -318,7 +318,11 @@ impl IdentityFault {
                 }
                 match other.0.downcast_ref::<webpki::Error>() {
                     Some(webpki::Error::CaUsedAsEndEntity) => Self::Authority,
-                    Some(_) => Self::Damaged,
+                    // Somebody signed it who may sign nothing, or nothing below himself.
+                    Some(
+                        webpki::Error::EndEntityUsedAsCa | webpki::Error::PathLenConstraintViolated,
+                    ) => Self::Issuer,
+                    Some(error) => Self::Other(error.to_string()),
                     None => Self::Other(other.to_string()),
                 }
             }

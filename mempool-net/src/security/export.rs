@@ -125,14 +125,38 @@ pub enum Existing {
     Replace,
 }
 
-/// The directory that a node exports to. It is held open, so that whoever renames it or puts a link in its place changes nothing.
-/// A clone is the same one.
-#[derive(Clone, Debug)]
-pub struct ExportDirectory {
-    directory: Arc<OwnedFd>,
+/// Where a node saves values for others: nowhere, or one directory. That is held open, so that whoever renames it or puts a link
+/// in its place changes nothing. A clone is the same one.
+///
+/// ```
+/// use std::io::Write;
+///
+/// use mempool_net::security::{Existing, ExportName, Exports};
+///
+/// # let directory = std::env::temp_dir().join(format!("mempool-exports-{}", std::process::id()));
+/// # std::fs::create_dir(&directory)?;
+/// let name = ExportName::new("prices.frame")?;
+/// assert!(Exports::off().create(&name, Existing::Keep).is_err());
+/// let exports = Exports::open(&directory)?;
+/// let mut file = exports.create(&name, Existing::Keep)?;
+/// file.write_all(b"bytes")?;
+/// file.commit()?;
+/// assert_eq!(std::fs::read(directory.join("prices.frame"))?, b"bytes");
+/// # std::fs::remove_dir_all(directory)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Exports {
+    directory: Option<Arc<OwnedFd>>,
 }
 
-impl ExportDirectory {
+impl Exports {
+    /// Nothing is exported, as at first.
+    #[must_use]
+    pub fn off() -> Self {
+        Self::default()
+    }
+
     /// The directory at `path`, which must exist; a link there is followed, as it is the owner's own.
     ///
     /// # Errors
@@ -145,27 +169,25 @@ impl ExportDirectory {
             name: path.display().to_string(),
             source: error.into(),
         };
-        Ok(Self { directory: Arc::new(directory.map_err(fail)?) })
+        Ok(Self { directory: Some(Arc::new(directory.map_err(fail)?)) })
     }
 
     /// Begins a file of that name. It has mode 0600, and is seen under its name when it is [committed](ExportFile::commit);
     /// dropped before that it leaves nothing.
     ///
     /// # Errors
-    /// [`ExportError::Exists`], [`ExportError::NoFile`], [`ExportError::Io`].
+    /// [`ExportError::Off`], [`ExportError::Exists`], [`ExportError::NoFile`], [`ExportError::Io`].
     pub fn create(&self, name: &ExportName, existing: Existing) -> Result<ExportFile, ExportError> {
-        check(&self.directory, name, existing)?;
+        let directory = self.directory.as_ref().ok_or(ExportError::Off)?;
+        check(directory, name, existing)?;
         let flags =
             OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         for _ in 0..ATTEMPTS_MAX {
             let unfinished = unfinished_name().map_err(|error| io_error(name, error))?;
-            match rustix::fs::openat(&self.directory, &unfinished, flags, Mode::RUSR | Mode::WUSR) {
+            match rustix::fs::openat(directory, &unfinished, flags, Mode::RUSR | Mode::WUSR) {
                 Ok(file) => {
-                    let unfinished = Unfinished {
-                        directory: self.directory.clone(),
-                        name: unfinished,
-                        ends: false,
-                    };
+                    let unfinished =
+                        Unfinished { directory: directory.clone(), name: unfinished, ends: false };
                     return Ok(ExportFile {
                         file: file.into(),
                         name: name.clone(),

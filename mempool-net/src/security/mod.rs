@@ -10,7 +10,7 @@
 //! | [`Tls`] | one node's credentials; they can be loaded anew while it runs |
 //! | [`Guard`] | the rights and the bounds of all peers of one node |
 //! | [`Listener`], [`Acceptor`], [`Connector`] | from a socket to a [`Stream`] with its [`Peer`] |
-//! | [`ExportDirectory`], [`ExportName`] | where values are saved for others: names, never paths |
+//! | [`Exports`], [`ExportName`] | where values are saved for others: names, never paths |
 //!
 //! Nothing here reads a message; that is left to whoever is given the stream.
 
@@ -34,7 +34,7 @@ pub use authority::{Authority, Issued, Validity};
 pub use bounds::{Bounded, Bounds, Deadlines, Guard, Permit, Policy};
 pub use connect::Connector;
 pub use error::{ExportError, ExportNameFault, IdentityFault, Phase, SecurityError};
-pub use export::{Existing, ExportDirectory, ExportFile, ExportName};
+pub use export::{Existing, ExportFile, ExportName, Exports};
 pub use listen::{Arrival, Listener};
 pub use peer::{Peer, Protocol, Transport};
 pub use rights::{Operation, Right, Rights, RightsTable};

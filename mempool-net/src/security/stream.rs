@@ -17,7 +17,8 @@ use crate::security::peer::{Peer, Protocol};
 
 /// A stream to a [`Peer`] who is known. Reading and writing fail with [`io::ErrorKind::TimedOut`] after their deadlines:
 /// writing when the other side takes nothing for `body_progress`, reading when for `idle` no byte went either way. The cause is
-/// a [`SecurityError::Deadline`].
+/// a [`SecurityError::Deadline`]; of a peer who does not take our certificate the first read fails with a
+/// [`SecurityError::Identity`].
 pub struct Stream {
     socket: Socket,
     peer: Peer,
@@ -110,7 +111,8 @@ impl AsyncRead for Stream {
         match this.socket.read(cx, buffer) {
             Poll::Ready(done) => {
                 this.reading.since = Instant::now();
-                Poll::Ready(done)
+                // That it refuses our certificate the other side says only now.
+                Poll::Ready(done.map_err(|error| explained(error, &this.peer)))
             }
             Poll::Pending => Poll::Ready(Err(ready!(this.reading.expired(cx, &this.peer)))),
         }
@@ -177,6 +179,15 @@ impl Stream {
                 Poll::Ready(Err(ready!(this.writing.expired(cx, &this.peer))))
             }
         }
+    }
+}
+
+/// An error of TLS as a [`SecurityError::Identity`], which says what it means; any other as it is.
+fn explained(error: io::Error, peer: &Peer) -> io::Error {
+    let kind = error.kind();
+    match SecurityError::of_handshake(peer.to_string(), error) {
+        SecurityError::Connection { source, .. } => source,
+        said => io::Error::new(kind, said),
     }
 }
 
