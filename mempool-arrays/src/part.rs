@@ -93,7 +93,7 @@ impl<'a> Parts<'a> {
         for section in &self.sections {
             sink.section(ALIGNMENT)?;
             match section {
-                Section::Shared(bytes) => sink.write(bytes)?,
+                Section::Shared(bytes) => sink.write_buffer(bytes)?,
                 Section::Bytes(bytes) => sink.write(bytes)?,
                 Section::Made(make) => make(&mut |bytes| sink.write(bytes))?,
             }

@@ -227,7 +227,7 @@ where
 
     fn mmwrite(&self, resident: &Encoding<T>, sink: &mut Sink<'_>) -> Result<()> {
         sink.section(8)?;
-        sink.write(&resident.bytes)
+        sink.write_buffer(&resident.bytes)
     }
 
     fn mmwrite_value(&self, value: &T, sink: &mut Sink<'_>) -> Result<()> {

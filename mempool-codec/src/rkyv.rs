@@ -314,7 +314,7 @@ where
 
     fn mmwrite(&self, resident: &Archive<T>, sink: &mut Sink<'_>) -> Result<()> {
         sink.section(ALIGNMENT)?;
-        sink.write(&resident.bytes)
+        sink.write_buffer(&resident.bytes)
     }
 
     fn mmwrite_value(&self, value: &T, sink: &mut Sink<'_>) -> Result<()> {

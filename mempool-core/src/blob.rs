@@ -12,13 +12,6 @@ use crate::sink::{Sink, Source};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Blob;
 
-impl Blob {
-    fn write(bytes: &[u8], sink: &mut Sink<'_>) -> Result<()> {
-        sink.section(ALIGNMENT)?;
-        sink.write(bytes)
-    }
-}
-
 fn charge(value: &Vec<u8>) -> u64 {
     value.capacity() as u64 + Buffer::adoption_bytes::<Vec<u8>>()
 }
@@ -47,11 +40,13 @@ impl Codec<Vec<u8>> for Blob {
     }
 
     fn mmwrite(&self, resident: &Buffer, sink: &mut Sink<'_>) -> Result<()> {
-        Self::write(resident, sink)
+        sink.section(ALIGNMENT)?;
+        sink.write_buffer(resident)
     }
 
     fn mmwrite_value(&self, value: &Vec<u8>, sink: &mut Sink<'_>) -> Result<()> {
-        Self::write(value, sink)
+        sink.section(ALIGNMENT)?;
+        sink.write(value)
     }
 
     fn mmread(&self, source: &mut Source<'_>, _room: &mut Room) -> Result<Buffer> {

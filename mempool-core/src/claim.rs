@@ -130,6 +130,11 @@ impl Kept {
         }
     }
 
+    /// Whether there is one, here or elsewhere.
+    pub(crate) fn is_some(&self) -> bool {
+        !matches!(self, Self::No)
+    }
+
     /// Where the frame lies, if the entry alone keeps it.
     pub(crate) fn own_handle(&self) -> Option<Handle> {
         match self {

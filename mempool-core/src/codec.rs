@@ -7,6 +7,7 @@ use crate::buffer::Buffer;
 use crate::dref::{AnyRef, DRef, ReferenceList};
 use crate::error::{Rejected, Result};
 use crate::sink::{Sink, Source};
+use crate::store::Summing;
 
 /// The name of a codec, as it stands in the header of a frame: up to 16 bytes of ASCII, padded with zeros.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -88,13 +89,39 @@ pub const fn type_tag(name: &str) -> u64 {
 
 /// FNV-1a with 64 bits (Fowler, Noll, Vo; draft-eastlake-fnv).
 pub(crate) const fn fnv1a(bytes: &[u8]) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    fnv1a_on(FNV1A, bytes)
+}
+
+/// What it is of no bytes.
+const FNV1A: u64 = 0xcbf2_9ce4_8422_2325;
+
+const fn fnv1a_on(before: u64, bytes: &[u8]) -> u64 {
+    let mut hash = before;
     let mut at = 0;
     while at < bytes.len() {
         hash = (hash ^ bytes[at] as u64).wrapping_mul(0x0000_0100_0000_01b3);
         at += 1;
     }
     hash
+}
+
+/// [`fnv1a`] of bytes that come piece by piece.
+pub(crate) struct Fnv1a(u64);
+
+impl Fnv1a {
+    pub(crate) fn new() -> Self {
+        Self(FNV1A)
+    }
+}
+
+impl Summing for Fnv1a {
+    fn update(&mut self, bytes: &[u8]) {
+        self.0 = fnv1a_on(self.0, bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// How values of type `T` live in a pool.

@@ -52,6 +52,27 @@ impl<T: Holders> Counted<T> {
         Reference(ManuallyDrop::new(self.clone()))
     }
 
+    /// One more reference beside others; `None` when there is none any more, for what was told that the last is gone
+    /// stays told so.
+    pub(crate) fn another_reference(&self) -> Option<Reference<T>> {
+        let mut before = self.references().load(Ordering::Relaxed);
+        while before > 0 {
+            assert!(before < u32::MAX / 2, "too many references to one value");
+            // Relaxed as in a clone: while the count is not zero, the references' holder is alive.
+            let step = self.references().compare_exchange_weak(
+                before,
+                before + 1,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+            match step {
+                Ok(_) => return Some(Reference(ManuallyDrop::new(Counted(self.0)))),
+                Err(now) => before = now,
+            }
+        }
+        None
+    }
+
     /// Names it while somebody holds it.
     pub(crate) fn as_ptr(&self) -> *const T {
         self.0.as_ptr()

@@ -89,6 +89,11 @@ impl AnyRef {
         Self(entry.first_reference())
     }
 
+    /// One more reference to an entry that has some; `None` when the last one is gone.
+    pub(crate) fn again(entry: &EntryRef) -> Option<Self> {
+        entry.another_reference().map(Self)
+    }
+
     /// A holder of the entry, which is no reference to its value.
     pub(crate) fn holder(&self) -> EntryRef {
         self.0.holder()

@@ -13,6 +13,7 @@ use crate::claim::Kept;
 use crate::counted::{Counted, Holders};
 use crate::dref::References;
 use crate::error::{Error, PinSite, Result};
+use crate::export::Sealed;
 use crate::id::Id;
 use crate::registration::Registration;
 use crate::shared::Shared;
@@ -117,12 +118,15 @@ pub(crate) struct Rare {
     destructor: Option<Destructor>,
     /// What the value is charged by itself, where a copy of its frame is charged now.
     value_bytes: Option<u64>,
+    /// The header of its frame, where it was exported before it was written.
+    sealed: Option<Arc<Sealed>>,
 }
 
 impl Cold {
     pub(crate) fn new(kept: Kept, references: References, destructor: Option<Destructor>) -> Self {
         let needed = references.is_some() || destructor.is_some();
-        let rare = needed.then(|| Box::new(Rare { references, destructor, value_bytes: None }));
+        let rare = Rare { references, destructor, ..Rare::default() };
+        let rare = needed.then(|| Box::new(rare));
         Self { kept, rare }
     }
 
@@ -141,6 +145,12 @@ impl Cold {
         }
     }
 
+    /// Takes out all references that the value holds, those among them that an export has found.
+    pub(crate) fn take_references(&mut self) -> [References; 2] {
+        let Some(rare) = &mut self.rare else { return [None, None] };
+        [rare.references.take(), rare.sealed.take().and_then(|sealed| sealed.references())]
+    }
+
     /// Takes the user's callback out.
     pub(crate) fn take_destructor(&mut self) -> Option<Destructor> {
         self.rare.as_mut().and_then(|rare| rare.destructor.take())
@@ -149,6 +159,16 @@ impl Cold {
     /// What the value is charged by itself, where that is not what its entry is charged.
     pub(crate) fn value_bytes(&self) -> Option<u64> {
         self.rare.as_ref().and_then(|rare| rare.value_bytes)
+    }
+
+    /// The header of its frame, where it was exported before it was written.
+    pub(crate) fn sealed(&self) -> Option<Arc<Sealed>> {
+        self.rare.as_ref().and_then(|rare| rare.sealed.clone())
+    }
+
+    /// Keeps the header of its frame, unless there is one.
+    pub(crate) fn note_sealed(&mut self, sealed: &Arc<Sealed>) {
+        self.rare.get_or_insert_default().sealed.get_or_insert_with(|| Arc::clone(sealed));
     }
 
     /// Notes what the value is charged by itself, unless that was noted before.

@@ -33,7 +33,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::buffer::ALIGNMENT_MAX;
+use crate::buffer::{ALIGNMENT_MAX, Buffer};
 use crate::codec::{CodecName, Format};
 use crate::error::{CodecError, Error, FrameDamage, Result, StoreError, StoreErrorKind};
 use crate::id::Id;
@@ -325,6 +325,14 @@ pub trait Content {
     /// # Errors
     /// The store's own; the frame stops and hands it through.
     fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError>;
+
+    /// As [`write`](Self::write), of bytes that may be kept by a count instead of a copy.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    fn write_buffer(&mut self, buffer: &Buffer) -> Result<(), StoreError> {
+        self.write(buffer)
+    }
 }
 
 /// A value on its way to a store: its lengths are known, its bytes are streamed.
@@ -366,8 +374,13 @@ impl<'a> Frame<'a> {
         }
         header.frame_bytes =
             header.sections.last().map_or(header.content_offset, |last| last.offset + last.bytes);
-        let frame = Self { header, body, before, failed: RefCell::new(None) };
+        let frame = Self::again(header, body, before);
         Ok(Measured { frame, references })
+    }
+
+    /// A frame that was laid out before, with its header.
+    pub(crate) fn again(header: Header, body: &'a Body<'a>, before: u32) -> Self {
+        Self { header, body, before, failed: RefCell::new(None) }
     }
 
     /// The header, with every field but the content's checksum.

@@ -82,6 +82,7 @@ mod entry;
 mod error;
 mod events;
 mod evict;
+mod export;
 mod file;
 pub mod fork;
 mod frame;
@@ -133,6 +134,7 @@ pub use error::{
     Cause, CodecError, Error, ErrorKind, FrameDamage, NoRoom, PinSite, PinnedValue, Rejected,
     Result, StoreError, StoreErrorKind,
 };
+pub use export::Export;
 pub use file::FileRef;
 pub use frame::{
     Content, Frame, HEADER_BYTES, Header, MAGIC, SECTION_BYTES, SECTIONS_MAX, Section, VERSION,
@@ -143,7 +145,7 @@ pub use memory::MemoryStore;
 #[cfg(feature = "mutants")]
 #[doc(hidden)]
 pub use mutant::is_on as mutant_is_on;
-pub use names::{NameInfo, Untyped};
+pub use names::{NameInfo, Untyped, UntypedInfo};
 pub use options::{PoolOptions, SetOptions};
 pub use origin::{Fetched, RemoteFrame, RemoteValue};
 pub use pin::{Loaded, Pinned, PinnedOwned, Resolve};
@@ -153,6 +155,6 @@ pub use prometheus::Prometheus;
 pub use recency::Policy;
 pub use sink::{Sink, Source, Trust};
 pub use stats::Stats;
-pub use store::{Fingerprint, Handle, SpillStore, StoreUsage};
+pub use store::{Fingerprint, Handle, SpillStore, StoreUsage, Summing};
 pub use values::{Place, ValueInfo, Values};
 pub use writers::WriteAhead;

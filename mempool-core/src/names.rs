@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::codec::{Codec, Format};
-use crate::dref::{AnyRef, DRef};
+use crate::dref::{AnyRef, DRef, References};
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::manifest::Manifest;
@@ -271,6 +271,22 @@ pub(crate) fn type_name_of(registration: &dyn Registration) -> &str {
     }
 }
 
+/// What a pool knows of a value whose type need not be known; see [`Untyped::info`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UntypedInfo {
+    /// The value, as [`DRef::id`] says it.
+    pub id: Id,
+    /// Its type, for people.
+    pub value_type: String,
+    /// Codec, type and layout of its frame.
+    pub format: Format,
+    /// How many references it holds, see [`Untyped::references`].
+    pub references_held: usize,
+    /// Where it is and what it takes; `None` for a value that was deleted or discarded, and in a forked child.
+    pub value: Option<ValueInfo>,
+}
+
 /// A counted reference to a value whose type is not said: what a name gives back that is taken away, and what keeps a
 /// value alive for others.
 ///
@@ -287,6 +303,41 @@ impl Untyped {
     #[must_use]
     pub fn id(&self) -> Id {
         self.0.id()
+    }
+
+    /// What is known of the value, at one instant. Touches nothing.
+    #[must_use]
+    pub fn info(&self) -> UntypedInfo {
+        let registration = &**self.0.registration();
+        UntypedInfo {
+            id: self.id(),
+            value_type: type_name_of(registration).to_owned(),
+            format: registration.format(),
+            references_held: self.held().map_or(0, |held| held.len()),
+            value: self.value(),
+        }
+    }
+
+    /// The references that the value holds, in the order of their indices; of a value that was never written, those that
+    /// its codec handed over when it was set. Empty in a forked child.
+    #[must_use]
+    pub fn references(&self) -> Vec<Self> {
+        self.held().as_deref().map_or(&[][..], Vec::as_slice).iter().cloned().map(Self).collect()
+    }
+
+    fn held(&self) -> References {
+        // A forked child takes no lock of its parent's.
+        self.0.shared().check_process().ok()?;
+        sync::lock(&self.0.cold).references()
+    }
+
+    fn value(&self) -> Option<ValueInfo> {
+        self.0.shared().check_process().ok()?;
+        ValueInfo::of(&self.0).filter(|info| !info.deleted)
+    }
+
+    pub(crate) fn as_any(&self) -> &AnyRef {
+        &self.0
     }
 
     pub(crate) fn into_any(self) -> AnyRef {

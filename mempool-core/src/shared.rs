@@ -300,9 +300,9 @@ impl Shared {
             }
             other => drop(other),
         }
-        let (references, destructor) = (cold.replace_references(None), cold.take_destructor());
+        let (references, destructor) = (cold.take_references(), cold.take_destructor());
         cold.kept.give_up(&self.back);
-        if let Some(references) = references {
+        for references in references.into_iter().flatten() {
             reclaimer.push(Work::References(references));
         }
         if let Some(destructor) = destructor {
@@ -496,7 +496,13 @@ impl Shared {
         header.sections.iter().map(place).collect()
     }
 
-    fn open_own(&self, own: &OwnFrame<'_>, trust: Trust, room: &mut Room) -> Result<Opened> {
+    /// Opens a frame of our own, or one that comes from elsewhere.
+    pub(crate) fn open_own(
+        &self,
+        own: &OwnFrame<'_>,
+        trust: Trust,
+        room: &mut Room,
+    ) -> Result<Opened> {
         let damaged = |damage| Error::Frame { what: format!("value {}", own.id), damage };
         let writer = self.back.writer(own.id, own.origin);
         if let Some(remote) = own.origin.and_then(Origin::remote) {
@@ -652,7 +658,7 @@ impl Shared {
         self.back.store.save(&frame, path).map_err(|error| frame_error(&frame, error))
     }
 
-    fn measure<'a>(&self, writing: &Writing<'a>) -> Result<Measured<'a>> {
+    pub(crate) fn measure<'a>(&self, writing: &Writing<'a>) -> Result<Measured<'a>> {
         let header = Header {
             format: writing.registration.format(),
             align: 8,
@@ -824,12 +830,12 @@ fn caught<R>(registration: &Arc<dyn Registration>, call: impl FnOnce() -> Result
 }
 
 /// The count of references as the header has it; `push_reference` keeps it within 32 bits.
-fn reference_count(references: usize) -> u32 {
+pub(crate) fn reference_count(references: usize) -> u32 {
     u32::try_from(references).unwrap_or(u32::MAX)
 }
 
 /// The codec's own error where there is one, else the store's.
-fn frame_error(frame: &Frame<'_>, error: StoreError) -> Error {
+pub(crate) fn frame_error(frame: &Frame<'_>, error: StoreError) -> Error {
     match (error.kind, frame.take_failure()) {
         (StoreErrorKind::Codec, Some(codec)) => codec,
         _ => error.into(),

@@ -22,6 +22,9 @@ pub struct Sink<'a> {
 pub(crate) trait Output {
     fn section(&mut self, align: usize) -> Result<()>;
     fn write(&mut self, bytes: &[u8]) -> Result<()>;
+    fn write_buffer(&mut self, buffer: &Buffer) -> Result<()> {
+        self.write(buffer)
+    }
 }
 
 impl<'a> Sink<'a> {
@@ -48,6 +51,15 @@ impl<'a> Sink<'a> {
     /// When the writing fails, or no section was started.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.out.write(bytes)
+    }
+
+    /// As [`write`](Self::write), of bytes that the value has in a buffer: whoever exports the value lends them, and copies
+    /// nothing.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_buffer(&mut self, buffer: &Buffer) -> Result<()> {
+        self.out.write_buffer(buffer)
     }
 
     /// Hands over a reference that the value holds; the bytes hold the index it answers.
@@ -162,6 +174,12 @@ impl<'a> Stream<'a> {
         Ok(())
     }
 
+    fn check_fits(&self, bytes: &[u8]) -> Result<()> {
+        let section = self.current.ok_or_else(no_section)?;
+        let fits = self.at + bytes.len() as u64 <= section.offset + section.bytes;
+        if fits { Ok(()) } else { Err(unstable().into()) }
+    }
+
     fn end_section(&mut self) -> Result<(), StoreError> {
         match self.current {
             Some(section) if section.offset + section.bytes != self.at => Err(unstable()),
@@ -190,12 +208,16 @@ impl Output for Stream<'_> {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let section = self.current.ok_or_else(no_section)?;
-        if self.at + bytes.len() as u64 > section.offset + section.bytes {
-            return Err(unstable().into());
-        }
+        self.check_fits(bytes)?;
         self.content.write(bytes)?;
         self.at += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn write_buffer(&mut self, buffer: &Buffer) -> Result<()> {
+        self.check_fits(buffer)?;
+        self.content.write_buffer(buffer)?;
+        self.at += buffer.len() as u64;
         Ok(())
     }
 }

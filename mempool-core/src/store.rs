@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 
 use crate::buffer::Buffer;
-use crate::codec::{Room, fnv1a};
+use crate::codec::{Fnv1a, Room, fnv1a};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::frame::{Frame, Header};
 use crate::id::Id;
@@ -56,6 +56,15 @@ pub struct StoreUsage {
     pub mapped_bytes: u64,
     /// Files and other descriptors that are open.
     pub descriptors: u64,
+}
+
+/// A checksum of bytes that come piece by piece; see [`SpillStore::summing`].
+pub trait Summing: Send {
+    /// Takes the next bytes.
+    fn update(&mut self, bytes: &[u8]);
+
+    /// The checksum of all that it was given.
+    fn finish(&self) -> u64;
 }
 
 /// A slower tier. It sees bytes, never types, and places frames as it likes.
@@ -129,6 +138,11 @@ pub trait SpillStore: Send + Sync + 'static {
     /// The checksum that this store seals frames with.
     fn checksum(&self, bytes: &[u8]) -> u64 {
         fnv1a(bytes)
+    }
+
+    /// The same of bytes that come piece by piece. A store that has a checksum of its own has this, too.
+    fn summing(&self) -> Box<dyn Summing> {
+        Box::new(Fnv1a::new())
     }
 
     /// As [`open`](Self::open), of a frame that another process has written: every byte is checked.

@@ -2,6 +2,7 @@
 
 use std::hash::Hasher;
 
+use mempool_core::Summing;
 use twox_hash::XxHash3_64;
 
 /// The checksum of `bytes`.
@@ -16,6 +17,16 @@ pub(crate) fn xxh3_64_with_seed(seed: u64, bytes: &[u8]) -> u64 {
 
 /// A checksum of bytes that come piece by piece.
 pub(crate) struct Running(XxHash3_64);
+
+impl Summing for Running {
+    fn update(&mut self, bytes: &[u8]) {
+        Self::update(self, bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        Self::finish(self)
+    }
+}
 
 impl Running {
     pub(crate) fn new() -> Self {

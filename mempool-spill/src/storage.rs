@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 
 use mempool_core::{
     Buffer, Fingerprint, Frame, Handle, Id, Room, SpillStore, StoreError, StoreErrorKind,
-    StoreUsage,
+    StoreUsage, Summing,
 };
 
 use crate::directory::{Directory, DirectoryUsage};
@@ -396,6 +396,10 @@ impl SpillStore for SpillStorage {
 
     fn checksum(&self, bytes: &[u8]) -> u64 {
         self.0.members[0].volume.checksum(bytes)
+    }
+
+    fn summing(&self) -> Box<dyn Summing> {
+        self.0.members[0].volume.summing()
     }
 
     fn share(&self, handle: &Handle) -> Option<(File, u64, u64)> {

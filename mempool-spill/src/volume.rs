@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use memmap2::Mmap;
 use mempool_core::{
     ALIGNMENT, Buffer, BufferMut, Fingerprint, Frame, Handle, Header, Id, Room, SpillStore,
-    StoreError, StoreErrorKind, StoreUsage,
+    StoreError, StoreErrorKind, StoreUsage, Summing,
 };
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -20,7 +20,7 @@ pub(crate) mod filtered;
 mod reclaim;
 mod retain;
 
-use crate::checksum::xxh3_64;
+use crate::checksum::{Running, xxh3_64};
 use crate::container;
 use crate::disk::Disk;
 use crate::error::SpillError;
@@ -737,6 +737,10 @@ impl SpillStore for Volume {
 
     fn checksum(&self, bytes: &[u8]) -> u64 {
         xxh3_64(bytes)
+    }
+
+    fn summing(&self) -> Box<dyn Summing> {
+        Box::new(Running::new())
     }
 
     fn share(&self, handle: &Handle) -> Option<(File, u64, u64)> {

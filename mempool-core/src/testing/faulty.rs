@@ -1,5 +1,6 @@
 //! `FaultyStore`: a store whose calls fail when a test says so.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,7 +9,7 @@ use crate::codec::Room;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::frame::Frame;
 use crate::id::Id;
-use crate::store::{Fingerprint, Handle, SpillStore, StoreUsage};
+use crate::store::{Fingerprint, Handle, SpillStore, StoreUsage, Summing};
 
 /// The calls of a store that can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -178,6 +179,14 @@ impl<S: SpillStore> SpillStore for FaultyStore<S> {
 
     fn checksum(&self, bytes: &[u8]) -> u64 {
         self.inner.checksum(bytes)
+    }
+
+    fn summing(&self) -> Box<dyn Summing> {
+        self.inner.summing()
+    }
+
+    fn share(&self, handle: &Handle) -> Option<(File, u64, u64)> {
+        self.inner.share(handle)
     }
 
     fn reclaim(&self, rehome: &mut dyn FnMut(Id, &Handle, &Handle) -> bool) {
