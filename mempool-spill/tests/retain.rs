@@ -211,7 +211,7 @@ fn values_of_each_codec_come_back_from_another_process_with_their_references() {
             let Err(Error::NotRegistered { stored, asked, .. }) = first else {
                 panic!("{first:?}")
             };
-            assert!(stored.contains("retain::Row>, retained as rkyv"), "{stored}");
+            assert!(stored.contains("retain::Row>, kept as rkyv"), "{stored}");
             assert!(asked.contains("retain::Row"), "{asked}");
             pool.register::<Vec<Row>>();
             let first = root.reference::<Vec<Row>>(root.parts[0].index()).unwrap();
@@ -260,7 +260,7 @@ fn a_value_is_asked_for_as_what_it_is() {
     let wrong = |error: Error, asked_for: &str| {
         assert_eq!(error.kind(), ErrorKind::Misuse);
         let Error::WrongCodec { stored, asked } = &error else { panic!("{error}") };
-        assert!(stored.contains("retain::Row>, retained as bincode type "), "{stored}");
+        assert!(stored.contains("retain::Row>, kept as bincode type "), "{stored}");
         assert!(asked.contains(asked_for), "{asked}");
     };
     wrong(pool.named::<Vec<Row>>("plain").unwrap_err(), "by mempool_codec::rkyv::Rkyv (rkyv type ");
