@@ -156,6 +156,13 @@ impl Cold {
         self.rare.as_mut().and_then(|rare| rare.destructor.take())
     }
 
+    /// Has the user called back at the end of the value.
+    pub(crate) fn set_destructor(&mut self, destructor: Option<Destructor>) {
+        if destructor.is_some() {
+            self.rare.get_or_insert_default().destructor = destructor;
+        }
+    }
+
     /// What the value is charged by itself, where that is not what its entry is charged.
     pub(crate) fn value_bytes(&self) -> Option<u64> {
         self.rare.as_ref().and_then(|rare| rare.value_bytes)
@@ -164,6 +171,11 @@ impl Cold {
     /// The header of its frame, where it was exported before it was written.
     pub(crate) fn sealed(&self) -> Option<Arc<Sealed>> {
         self.rare.as_ref().and_then(|rare| rare.sealed.clone())
+    }
+
+    /// Takes out the header of its frame: the value is another one in memory now, and may be written otherwise.
+    pub(crate) fn take_sealed(&mut self) -> Option<Arc<Sealed>> {
+        self.rare.as_mut().and_then(|rare| rare.sealed.take())
     }
 
     /// Keeps the header of its frame, unless there is one.

@@ -97,7 +97,7 @@ impl<C: Send + Sync + 'static> Pool<C> {
     /// ```
     ///
     /// # Errors
-    /// As [`get`](Self::get); [`Error::Elsewhere`] for a value of another pool's that is not in memory here.
+    /// As [`get`](Self::get); [`Error::Elsewhere`] for a value of another pool's that is not in memory here, or is decoded here.
     #[track_caller]
     pub fn export(&self, value: &Untyped) -> Result<Export> {
         let any = value.as_any();
@@ -271,12 +271,31 @@ fn part_of(at: u64, len: usize, range: &Range<u64>) -> Option<Range<usize>> {
     (!part.is_empty()).then_some(part)
 }
 
+/// Whether a value is read from memory: one that was never written, and so is what it was when it was set, and a copy of a
+/// remote frame that its codec shows as it is. What was decoded from a frame may be encoded otherwise than it was.
+fn reads_memory(value: &AnyRef) -> bool {
+    match value.word.load().on_disk() {
+        false => true,
+        true => value.registration().maps() && value.remote_claim().is_some(),
+    }
+}
+
 /// Writes what is pinned.
 fn body_of(value: &AnyRef, pin: &Pin<AnyRef, dyn Held>) -> impl Fn(&mut Sink<'_>) -> Result<()> {
     |sink| value.registration().mmwrite(pin.view(), sink)
 }
 
 impl Sealed {
+    /// Of a value that was received: it has all its references, and its content was checked.
+    pub(crate) fn received(
+        header: Header,
+        references: References,
+        checksum: impl Fn(&[u8]) -> u64,
+    ) -> Self {
+        let (bytes, before) = (header.encode(checksum).into(), header.references);
+        Self { header, bytes, before, references }
+    }
+
     /// The references that the value holds.
     pub(crate) fn references(&self) -> References {
         self.references.clone()
@@ -315,15 +334,15 @@ impl Shared {
         }
     }
 
-    /// `None` when it is not in memory, or better read from disk: there the checksum stands already.
+    /// `None` when it is not in memory, or to be read from disk.
     fn export_from_memory(&self, value: &AnyRef, site: Site) -> Result<Option<Export>> {
-        let sealed = sync::lock(&value.cold).sealed();
-        let on_disk = value.word.load().on_disk();
-        if sealed.is_none() && on_disk && value.remote_claim().is_none() {
+        if !reads_memory(value) {
             return Ok(None);
         }
         let pinned = Pin::<AnyRef, dyn Held>::try_new(value.clone(), site, |held| Ok(held))?;
-        let Ok(pin) = pinned else { return Ok(None) };
+        // It may have been written and decoded again before it was pinned.
+        let Some(pin) = pinned.ok().filter(|_| reads_memory(value)) else { return Ok(None) };
+        let sealed = sync::lock(&value.cold).sealed();
         let mut gather = Gather::new();
         let body = body_of(value, &pin);
         let sealed = match sealed {

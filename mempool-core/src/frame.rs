@@ -137,7 +137,7 @@ impl Header {
         sealed[HEADER_SUM].copy_from_slice(&sum.to_le_bytes());
     }
 
-    fn header_len(&self) -> usize {
+    pub(crate) fn header_len(&self) -> usize {
         128 + 16 * self.sections.len()
     }
 
@@ -146,6 +146,42 @@ impl Header {
     #[must_use]
     pub fn frame_bytes_of(fixed: &[u8; 128]) -> Option<u64> {
         (array::<8>(fixed, 0) == MAGIC).then(|| u64::from_le_bytes(array(fixed, 48)))
+    }
+
+    /// How many sections the frame says that it has, and how long its header is; nothing is checked, as in
+    /// [`frame_bytes_of`](Self::frame_bytes_of).
+    pub(crate) fn sections_of(fixed: &[u8; 128]) -> (u32, u64) {
+        let header_bytes = u32::from_le_bytes(array(fixed, 12));
+        (u32::from_le_bytes(array(fixed, 44)), header_bytes.into())
+    }
+
+    /// An alignment that puts a section where it stands.
+    pub(crate) fn section_align(&self, section: &Section) -> usize {
+        let from_content = section.offset - self.content_offset;
+        1 << from_content.trailing_zeros().min(self.align.trailing_zeros())
+    }
+
+    /// Checks that the frame is laid out as a [`Frame`] would be: sections stand as near to each other as they can, so that
+    /// it stays the same frame when it is written anew.
+    pub(crate) fn check_as_written(&self) -> Result<(), FrameDamage> {
+        let field = |field, found| Err(FrameDamage::Field { field, found });
+        let align = u64::from(self.align);
+        let next = |end: u64, align: u64| end.checked_next_multiple_of(align);
+        if align < 8 || self.sections.is_empty() && align != 8 {
+            return field("alignment", align);
+        }
+        if next(self.header_bytes(), align) != Some(self.content_offset) {
+            return field("content offset", self.content_offset);
+        }
+        let mut end = 0;
+        for section in &self.sections {
+            let from_content = section.offset - self.content_offset;
+            if next(end, self.section_align(section) as u64) != Some(from_content) {
+                return field("section offset", section.offset);
+            }
+            end = from_content + section.bytes;
+        }
+        Ok(())
     }
 
     /// Reads the header at the start of `bytes`, which may go on with the content.

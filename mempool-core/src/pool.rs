@@ -19,6 +19,7 @@ use crate::names::Names;
 use crate::options::SetOptions;
 use crate::origin::RemoteFrame;
 use crate::pin::{Loaded, Pinned, PinnedOwned};
+use crate::receive::Received;
 use crate::registration::{Holder, Registered, Registration, key_of, name_of, wrong_codec};
 use crate::shared::{Known, Shared, Vacancy, Writing};
 use crate::sink::Sink;
@@ -640,8 +641,21 @@ impl<C: Send + Sync + 'static> Pool<C> {
     {
         match Holder::<C, T>::of(held) {
             Some(holder) => Ok(holder.view()),
-            None => Err(Error::WrongCodec { stored: held.name(), asked: name_of::<C, T>() }),
+            None => Self::view_received(held),
         }
+    }
+
+    /// The view of a value that was received, and is here as it came.
+    #[cold]
+    fn view_received<T>(held: &dyn Held) -> Result<&C::View>
+    where
+        C: Codec<T>,
+        T: Send + Sync + 'static,
+    {
+        let wrong = || Error::WrongCodec { stored: held.name(), asked: name_of::<C, T>() };
+        let received = Received::of(held).filter(|received| received.is_of(key_of::<C, T>()));
+        let typed = received.ok_or_else(wrong)?.typed()?;
+        Holder::<C, T>::of(typed).map(Holder::view).ok_or_else(wrong)
     }
 
     /// The registration of `T` with this front's codec instance.

@@ -12,6 +12,7 @@ use crate::frame::Header;
 use crate::id::Id;
 use crate::manifest::{KeptFormat, KeptValue, Manifest};
 use crate::origin::RemoteFrame;
+use crate::receive::Received;
 use crate::registration::{ReadBack, Registration};
 use crate::shared::Shared;
 use crate::sink::{Sink, Source, Trust};
@@ -36,6 +37,8 @@ pub(crate) enum Whence {
     Retained(Option<Arc<str>>),
     /// Another pool owns it, and has its frame.
     Remote(Arc<dyn RemoteFrame>),
+    /// It was received, and no codec has looked at it.
+    Received,
 }
 
 impl Origin {
@@ -49,7 +52,7 @@ impl Origin {
             // Relaxed: whoever does not see it checks once more.
             _ if self.checked.load(Ordering::Relaxed) => Trust::Own,
             Whence::Retained(_) => Trust::Saved,
-            Whence::Remote(_) => Trust::Foreign,
+            Whence::Remote(_) | Whence::Received => Trust::Foreign,
         }
     }
 
@@ -60,18 +63,23 @@ impl Origin {
         self.checked.store(stays, Ordering::Relaxed);
     }
 
+    /// Whether it was received from elsewhere.
+    pub(crate) fn is_received(&self) -> bool {
+        matches!(self.whence, Whence::Received)
+    }
+
     /// The way to the frame, if another pool has it.
     pub(crate) fn remote(&self) -> Option<&Arc<dyn RemoteFrame>> {
         match &self.whence {
             Whence::Remote(frame) => Some(frame),
-            Whence::Retained(_) => None,
+            Whence::Retained(_) | Whence::Received => None,
         }
     }
 
     pub(crate) fn into_remote(self) -> Option<Arc<dyn RemoteFrame>> {
         match self.whence {
             Whence::Remote(frame) => Some(frame),
-            Whence::Retained(_) => None,
+            Whence::Retained(_) | Whence::Received => None,
         }
     }
 
@@ -86,7 +94,7 @@ impl Origin {
                 let name = known_as.as_deref().unwrap_or_default().to_owned();
                 Error::Retained { id, name, source: Box::new(error) }
             }
-            (Whence::Retained(_), other) => other,
+            (Whence::Retained(_) | Whence::Received, other) => other,
         }
     }
 }
@@ -142,7 +150,7 @@ impl Registration for Adopted {
     }
 
     fn value_type_name(&self) -> &'static str {
-        self.real.get().map_or("restored, and not asked for", |real| real.value_type_name())
+        self.real.get().map_or("not asked for yet", |real| real.value_type_name())
     }
 
     fn name(&self) -> String {
@@ -161,7 +169,10 @@ impl Registration for Adopted {
     }
 
     fn mmwrite(&self, held: &dyn Held, sink: &mut Sink<'_>) -> Result<()> {
-        self.real().mmwrite(held, sink)
+        match Received::of(held) {
+            Some(received) => received.mmwrite(self.real.get().map(|real| &**real), sink),
+            None => self.real().mmwrite(held, sink),
+        }
     }
 
     fn mmread(&self, source: &mut Source<'_>, room: Room) -> Result<ReadBack> {

@@ -169,7 +169,8 @@ impl Shared {
             references: claim.references.clone(),
             body: &body,
         };
-        let mut other = Kept::own(self.write_frame(writing)?.handle);
+        let handle = self.write_frame(writing)?.handle;
+        let mut other = self.kept_anew(&claim, handle);
         {
             let kept = &mut sync::lock(&value.cold).kept;
             if matches!(kept, Kept::Claimed(there) if Arc::ptr_eq(there, &claim)) {

@@ -488,11 +488,7 @@ impl Shared {
         let mut room = self.room(0, wait)?;
         let Opened { frame, header, .. } = self.open_own(&own, trust, &mut room)?;
         let mut source = Source::new(&frame, &header, &[], Trust::Own);
-        let place = |section: &Section| {
-            let from_content = section.offset - header.content_offset;
-            let shift = from_content.trailing_zeros().min(header.align.trailing_zeros());
-            Ok((1_usize << shift, source.section()?))
-        };
+        let place = |section: &Section| Ok((header.section_align(section), source.section()?));
         header.sections.iter().map(place).collect()
     }
 
@@ -697,8 +693,9 @@ impl Shared {
         let (all, failed) = self.write_frames(&writings);
         let done = all.len();
         for (entry, Written { handle, references }) in entries.iter().zip(all) {
+            let kept = self.kept_of(entry, handle, &references);
             let mut cold = sync::lock(&entry.cold);
-            cold.kept = Kept::own(handle);
+            cold.kept = kept;
             let before = cold.replace_references(references);
             // What the entry held before is let go of under no lock: it may end other values.
             drop(cold);
@@ -824,7 +821,10 @@ impl Shared {
 }
 
 /// Runs a codec's code: a panic in it fails this call alone.
-fn caught<R>(registration: &Arc<dyn Registration>, call: impl FnOnce() -> Result<R>) -> Result<R> {
+pub(crate) fn caught<R>(
+    registration: &Arc<dyn Registration>,
+    call: impl FnOnce() -> Result<R>,
+) -> Result<R> {
     catch_unwind(AssertUnwindSafe(call))
         .unwrap_or_else(|panic| Err(CodecError::panicked(registration.format(), &*panic).into()))
 }

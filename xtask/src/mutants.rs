@@ -169,6 +169,18 @@ const MUTANTS: &[Mutant] = &[
         "damage_on_the_way_is_found_and_gives_back_what_was_reserved",
     ),
     mutant(
+        "received_unchecked",
+        "mempool-core",
+        "receive",
+        "damage_is_found_before_there_is_a_value_and_everything_is_given_back",
+    ),
+    mutant(
+        "received_believed",
+        "mempool-core",
+        "receive",
+        "the_codec_looks_at_foreign_bytes_before_it_believes_them_and_once",
+    ),
+    mutant(
         "retained_swept",
         "mempool-spill",
         "retain_faults",
