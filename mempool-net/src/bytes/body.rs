@@ -1,6 +1,6 @@
 //! What an answer, or a request that puts a value, carries: nothing, a line of text, or a frame piece by piece.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::frame::ServedFrame;
@@ -39,9 +39,22 @@ struct Sending {
     gate: Option<oneshot::Receiver<()>>,
     /// Counts the bytes that were taken, for whoever watches.
     taken: Arc<AtomicU64>,
-    /// The next piece, if it is being read on another thread.
-    ahead: Option<JoinHandle<Result<Bytes, Refusal>>>,
+    ahead: Ahead,
 }
+
+/// What another thread is reading.
+#[derive(Default)]
+enum Ahead {
+    #[default]
+    Nothing,
+    /// The next piece.
+    Piece(JoinHandle<Result<Bytes, Refusal>>),
+    /// All that is left, a few pieces at a time.
+    Stream(mpsc::Receiver<Result<Bytes, Refusal>>),
+}
+
+/// How many pieces of a stream wait for the socket.
+const STREAMED_MAX: usize = 2;
 
 impl ValueBody {
     /// No bytes.
@@ -60,7 +73,7 @@ impl ValueBody {
             left: range,
             gate: None,
             taken: Arc::default(),
-            ahead: None,
+            ahead: Ahead::Nothing,
         }))
     }
 
@@ -88,28 +101,59 @@ impl Sending {
                 return Poll::Ready(Some(Err(Refusal::new(RefusalKind::Unavailable, said))));
             }
         }
-        let piece = if self.frame.may_block() {
-            if self.ahead.is_none() {
-                self.ahead = self.read_ahead(self.left.start);
+        let read = match &mut self.ahead {
+            Ahead::Piece(piece) => {
+                let read = ready!(Pin::new(piece).poll(cx));
+                self.ahead = Ahead::Nothing;
+                read.unwrap_or_else(|_| Err(failed("reading panicked")))
             }
-            let Some(ahead) = &mut self.ahead else { return Poll::Ready(None) };
-            let read = ready!(Pin::new(ahead).poll(cx));
-            self.ahead = None;
-            read.unwrap_or_else(|_| Err(Refusal::new(RefusalKind::Failed, "reading panicked")))
-        } else {
-            match next(&self.left, self.left.start) {
+            Ahead::Stream(pieces) => match ready!(pieces.poll_recv(cx)) {
+                Some(piece) => piece,
+                None if self.left.is_empty() => return Poll::Ready(None),
+                None => Err(failed("the frame ended early")),
+            },
+            Ahead::Nothing => match self.next() {
                 None => return Poll::Ready(None),
+                Some(_) if self.frame.streams() || self.frame.may_block() => {
+                    self.read_ahead();
+                    return self.poll_piece(cx);
+                }
                 Some(range) => self.frame.piece(range),
-            }
+            },
         };
-        Poll::Ready(Some(piece.and_then(|piece| self.take(piece))))
+        Poll::Ready(Some(read.and_then(|piece| self.take(piece))))
     }
 
-    /// Begins to read the piece at `start` on a thread that may wait.
-    fn read_ahead(&self, start: u64) -> Option<JoinHandle<Result<Bytes, Refusal>>> {
-        let range = next(&self.left, start)?;
+    /// Where the next piece is, if anything is left.
+    fn next(&self) -> Option<Range<u64>> {
+        let Range { start, end } = self.left;
+        let end = end.min(start.saturating_add(PIECE_BYTES));
+        (start < end).then_some(start..end)
+    }
+
+    /// Begins to read what comes next on a thread that may wait.
+    fn read_ahead(&mut self) {
         let frame = Arc::clone(&self.frame);
-        Some(spawn_blocking(move || frame.piece(range)))
+        let Some(range) = self.next() else { return };
+        if !self.frame.streams() {
+            self.ahead = Ahead::Piece(spawn_blocking(move || frame.piece(range)));
+            return;
+        }
+        let (give, pieces) = mpsc::channel(STREAMED_MAX);
+        self.ahead = Ahead::Stream(pieces);
+        let left = self.left.clone();
+        spawn_blocking(move || {
+            let streamed = frame.stream(left, &mut |piece| {
+                // Nobody takes it when the asker is gone.
+                match give.blocking_send(Ok(piece)) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(_) => ControlFlow::Break(()),
+                }
+            });
+            if let Err(refusal) = streamed {
+                let _ = give.blocking_send(Err(refusal));
+            }
+        });
     }
 
     /// Counts a piece as gone, once it is one: a source that gives no bytes, or too many, would send another frame's.
@@ -118,23 +162,20 @@ impl Sending {
         match self.left.start.checked_add(bytes) {
             Some(start) if bytes > 0 && start <= self.left.end => self.left.start = start,
             _ => {
-                let said = format!("a piece of {bytes} bytes for {:?}", self.left);
-                return Err(Refusal::new(RefusalKind::Failed, said));
+                return Err(failed(format!("a piece of {bytes} bytes for {:?}", self.left)));
             }
         }
         // Relaxed: a count that is looked at now and then; nothing is read on the strength of it.
         self.taken.fetch_add(bytes, Ordering::Relaxed);
-        if self.frame.may_block() {
-            self.ahead = self.read_ahead(self.left.start);
+        if matches!(self.ahead, Ahead::Nothing) && self.frame.may_block() {
+            self.read_ahead();
         }
         Ok(piece)
     }
 }
 
-/// The piece at `start`, if anything is left there.
-fn next(left: &Range<u64>, start: u64) -> Option<Range<u64>> {
-    let end = left.end.min(start.saturating_add(PIECE_BYTES));
-    (start < end).then_some(start..end)
+fn failed(said: impl Into<String>) -> Refusal {
+    Refusal::new(RefusalKind::Failed, said)
 }
 
 impl std::fmt::Debug for Sending {

@@ -1,6 +1,6 @@
 //! What is sent and received: frames, seen as bytes with a head, behind traits that know neither pools nor sockets.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -66,6 +66,33 @@ pub trait ServedFrame: Send + Sync + 'static {
     /// sent, and has to read what it returns: a map's pages are touched, so that no worker of the runtime waits for them.
     fn may_block(&self) -> bool {
         false
+    }
+
+    /// Whether bytes can be had in order alone, because something makes them: [`stream`](Self::stream) is then called instead of
+    /// [`piece`](Self::piece), on a thread that may wait, and kept up with what is sent.
+    fn streams(&self) -> bool {
+        false
+    }
+
+    /// Gives the bytes of `range` in order, until all are given or `give` wants no more. `give` waits as long as the socket
+    /// does.
+    ///
+    /// # Errors
+    /// As [`piece`](Self::piece).
+    fn stream(
+        &self,
+        range: Range<u64>,
+        give: &mut dyn FnMut(Bytes) -> ControlFlow<()>,
+    ) -> Result<(), Refusal> {
+        let mut left = range;
+        while !left.is_empty() {
+            let piece = self.piece(left.clone())?;
+            left.start = left.start.saturating_add(piece.len() as u64);
+            if piece.is_empty() || give(piece).is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -30,6 +30,7 @@ mod progress;
 mod range;
 mod refusal;
 mod service;
+mod stall;
 mod transfer;
 
 pub use body::ValueBody;
@@ -43,3 +44,4 @@ pub use progress::Pace;
 pub use range::ByteRange;
 pub use refusal::{Refusal, RefusalKind};
 pub use service::{ServeLimits, ValueService};
+pub use stall::WriteDeadline;

@@ -24,6 +24,7 @@ use super::path::{Place, path_of};
 use super::progress::{Pace, Progress};
 use super::range::Selection;
 use super::refusal::{Refusal, RefusalKind};
+use super::stall::WriteDeadline;
 use super::transfer::{next_piece, write_piece};
 use crate::identity::GlobalId;
 
@@ -43,10 +44,13 @@ pub struct ServeLimits {
     pub head_timeout: Duration,
     /// The largest buffer that a connection reads into: the size of the pieces in which a new value comes.
     pub read_buffer_bytes: usize,
+    /// How long a connection may take no byte of an answer.
+    pub write_timeout: Duration,
 }
 
 impl Default for ServeLimits {
-    /// 1 TiB a value, at 64 KiB in 30 s; 16 KiB and 64 headers a request, in 60 s; 256 KiB to read into.
+    /// 1 TiB a value, at 64 KiB in 30 s; 16 KiB and 64 headers a request, in 60 s; 256 KiB to read into; and an answer that goes on
+    /// within 30 s.
     fn default() -> Self {
         Self {
             put_bytes: 1 << 40,
@@ -55,6 +59,7 @@ impl Default for ServeLimits {
             headers: 64,
             head_timeout: Duration::from_secs(60),
             read_buffer_bytes: 256 << 10,
+            write_timeout: Duration::from_secs(30),
         }
     }
 }
@@ -223,6 +228,7 @@ impl ValueService {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let stream = WriteDeadline::new(stream, self.limits.write_timeout);
         let connection = self.limits.http1().serve_connection(TokioIo::new(stream), self.clone());
         connection.await.map_err(Into::into)
     }

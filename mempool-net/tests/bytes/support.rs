@@ -26,12 +26,17 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs a test's future on two workers; one that hangs fails.
 pub(crate) fn run<F: Future>(test: F) -> F::Output {
+    run_for(PATIENCE, test)
+}
+
+/// The same, with as much patience as the test needs.
+pub(crate) fn run_for<F: Future>(patience: Duration, test: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .expect("a runtime");
-    runtime.block_on(async { tokio::time::timeout(PATIENCE, test).await.expect("no hang") })
+    runtime.block_on(async { tokio::time::timeout(patience, test).await.expect("no hang") })
 }
 
 /// Waits until `true`.
@@ -115,6 +120,11 @@ impl Shelf {
 
     pub(crate) fn take(&self, id: GlobalId) {
         self.frames().remove(&id);
+    }
+
+    /// Lets go of all frames.
+    pub(crate) fn clear(&self) {
+        self.frames().clear();
     }
 
     fn frames(&self) -> MutexGuard<'_, HashMap<GlobalId, Arc<dyn ServedFrame>>> {
@@ -223,6 +233,7 @@ pub(crate) struct Watched {
     pub(crate) pieces: Arc<AtomicUsize>,
     pub(crate) piece_bytes: u64,
     pub(crate) may_block: bool,
+    pub(crate) streams: bool,
     /// Called before each piece with its range.
     pub(crate) before: Before,
 }
@@ -236,6 +247,7 @@ impl Watched {
             pieces: Arc::default(),
             piece_bytes: u64::MAX,
             may_block: false,
+            streams: false,
             before: Box::new(|_| Ok(())),
         }
     }
@@ -255,5 +267,8 @@ impl ServedFrame for Watched {
 
     fn may_block(&self) -> bool {
         self.may_block
+    }
+    fn streams(&self) -> bool {
+        self.streams
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use mempool_core::{BufferMut, FrameDamage};
 use mempool_net::bytes::{
-    ByteRange, Checked, Peer, PeerLimits, ServeLimits, ServedFrame, Tcp, Unix, ValueService,
+    ByteRange, BytesError, Checked, Peer, PeerLimits, Refusal, RefusalKind, ServeLimits,
+    ServedFrame, Tcp, Unix, ValueService,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
@@ -318,5 +319,63 @@ fn a_kept_connection_that_the_peer_closed_is_not_an_attempt() {
         for _ in 0..20 {
             assert!(get(&peer, 1, ByteRange::WHOLE).await == frame);
         }
+    });
+}
+
+#[test]
+fn a_frame_that_something_makes_is_streamed_as_fast_as_it_is_taken() {
+    run(async {
+        let (shelf, peer) = pair().await;
+        let frame = frame_of(3 << 20);
+        for piece_bytes in [1000, 70_000, u64::MAX] {
+            let mut made = Watched::new(&frame);
+            made.piece_bytes = piece_bytes;
+            made.streams = true;
+            shelf.put(id(1), made);
+            assert!(get(&peer, 1, ByteRange::WHOLE).await == frame);
+            let part = ByteRange { from: 5, to: Some(100_000) };
+            assert!(get(&peer, 1, part).await == frame[5..100_000]);
+        }
+        // One that ends early, or fails, breaks the body, and is not taken for the whole.
+        for (slot, fails_at) in [(2, 1 << 20), (3, 0)] {
+            let mut made = Watched::new(&frame);
+            made.piece_bytes = 1 << 16;
+            made.streams = true;
+            made.before = Box::new(move |range| match range.start >= fails_at {
+                true => Err(Refusal::new(RefusalKind::Failed, "the codec")),
+                false => Ok(()),
+            });
+            shelf.put(id(slot), made);
+            let answer = Peer::new(Tcp(peer_addr(&peer)), hasty())
+                .fetch(id(slot), ByteRange::WHOLE, |_, _| Ok(Kept::default()))
+                .await;
+            assert!(matches!(answer, Err(BytesError::Broken { .. })));
+        }
+    });
+}
+
+fn peer_addr(peer: &Peer) -> SocketAddr {
+    peer.name().parse().expect("the address it was made with")
+}
+
+#[test]
+fn an_asker_who_never_reads_holds_nothing_for_long() {
+    run(async {
+        let shelf = Shelf::new();
+        let mut limits = ServeLimits::default();
+        limits.write_timeout = Duration::from_millis(100);
+        let addr = shelf.serve(limits).await;
+        let watched = Watched::new(&frame_of(32 << 20));
+        let pieces = Arc::clone(&watched.pieces);
+        shelf.put(id(1), watched);
+        let mut silent = TcpStream::connect(addr).await.expect("a connection");
+        let asked = format!("GET /v1/values/{} HTTP/1.1\r\nhost: x\r\n\r\n", id(1));
+        silent.write_all(asked.as_bytes()).await.expect("asked");
+        until("it is being sent", || pieces.load(Ordering::SeqCst) > 0).await;
+        shelf.take(id(1));
+        until("the frame is let go", || Arc::strong_count(&pieces) == 1).await;
+        until("the connection is closed", || shelf.open.load(Ordering::SeqCst) == 0).await;
+        assert!(pieces.load(Ordering::SeqCst) < 32);
+        drop(silent);
     });
 }
