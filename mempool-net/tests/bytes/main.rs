@@ -1,5 +1,6 @@
 //! Values as bodies of HTTP, over live connections on loopback.
 
+mod curl;
 mod errors;
 mod hostile;
 mod served;
