@@ -1,4 +1,4 @@
-//! `cargo xtask bench core|spill|small|writing|filter|arrays|columns|peers|duckdb`: prints the machine, then runs that bench
+//! `cargo xtask bench core|spill|small|writing|filter|arrays|columns|net|peers|duckdb`: prints the machine, then runs that bench
 //! program. Measures nothing itself.
 
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::machine::Machine;
 use crate::workspace::Workspace;
 
 /// All there are, as a person reads them.
-const NAMES: &str = "core, spill, small, writing, filter, arrays, columns, peers, duckdb";
+const NAMES: &str = "core, spill, small, writing, filter, arrays, columns, net, peers, duckdb";
 /// Name on the command line, package, bench target.
 const BENCHES: &[(&str, &str, &str)] = &[
     ("core", "mempool-core", "core"),
@@ -20,9 +20,10 @@ const BENCHES: &[(&str, &str, &str)] = &[
     ("writing", "mempool-spill", "writing"),
     ("filter", "mempool-spill", "filter"),
 ];
-/// What others offer for the job, in packages outside the workspace: for a store, and for arrays.
+/// What others offer for the job, in packages outside the workspace: for a store, for arrays, and for moving bytes.
 pub(crate) const PEERS: &str = "bench-peers/Cargo.toml";
 pub(crate) const ARRAYS: &str = "bench-arrays/Cargo.toml";
+pub(crate) const NET: &str = "bench-net/Cargo.toml";
 
 /// Runs one bench with the arguments behind its name passed through.
 ///
@@ -33,6 +34,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Verdict {
     match name.as_str() {
         "peers" => return peers(workspace, rest),
         "arrays" => return arrays(workspace, rest),
+        "net" => return net(workspace, rest),
         "columns" => return columns::run(workspace, rest),
         "duckdb" => return duckdb::run(workspace, rest),
         _ => {}
@@ -57,6 +59,12 @@ fn arrays(workspace: &Workspace, rest: &[String]) -> Verdict {
     let directory = rest.first().map_or_else(std::env::temp_dir, PathBuf::from);
     println!("{}\n", Machine::here(workspace, &directory));
     let call = peers_cargo(workspace, ARRAYS, "run").arguments(&["--release"]);
+    Ok(passed_through(call, rest).run_shown()?.success())
+}
+
+fn net(workspace: &Workspace, rest: &[String]) -> Verdict {
+    println!("{}\n", Machine::here(workspace, &std::env::temp_dir()));
+    let call = peers_cargo(workspace, NET, "run").arguments(&["--release"]);
     Ok(passed_through(call, rest).run_shown()?.success())
 }
 

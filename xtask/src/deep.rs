@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::Verdict;
-use crate::bench::{ARRAYS, PEERS, peers_cargo};
+use crate::bench::{ARRAYS, NET, PEERS, peers_cargo};
 use crate::crashpoints;
 use crate::invocation::Invocation;
 use crate::proof::Tier;
@@ -36,7 +36,7 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
     let fetch = |manifest| {
         workspace.output("cargo", &["fetch", "--locked", "--manifest-path", manifest]).is_ok()
     };
-    let registry = fetch(PEERS) && fetch(ARRAYS);
+    let registry = fetch(PEERS) && fetch(ARRAYS) && fetch(NET);
     let lint = |manifest| {
         let call = peers_cargo(workspace, manifest, "clippy");
         call.arguments(&["--all-targets", "--", "-D", "warnings"])
@@ -68,7 +68,7 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
         // That it still compiles and counts right; what it measures is for a quiet machine.
         Step::check(
             "peers",
-            vec![lint(PEERS), peers_cargo(workspace, PEERS, "test"), lint(ARRAYS)],
+            vec![lint(PEERS), peers_cargo(workspace, PEERS, "test"), lint(ARRAYS), lint(NET)],
         )
         .needs(registry, "the peers' packages are not here and the registry is not reached"),
     ]

@@ -41,6 +41,7 @@ const UNSAFE_FILES: &[&str] = &[
     "mempool-arrays/tests/zero_copy.rs",
     "bench-arrays/src/formats.rs",
     "bench-arrays/src/plain.rs",
+    "bench-net/src/mapped.rs",
     "bench-peers/src/cold.rs",
     "bench-peers/src/stores/lmdb.rs",
     "bench-peers/src/stores/mapped.rs",
