@@ -453,7 +453,7 @@ fn no_bad_identity_gets_anything_and_each_is_named() {
         assert!(hello_bytes > 100 && record.len() > hello_bytes, "{hello_bytes}");
         let identities = bad_identities(&lab, &record, hello_bytes);
         assert!(identities.len() >= 16);
-        let mut refused = 0;
+        let (mut refused, mut faults) = (0, Vec::new());
         for Bad { name, attack, expected } in identities {
             let served = service.served();
             let attempts = Operation::ALL
@@ -467,6 +467,7 @@ fn no_bad_identity_gets_anything_and_each_is_named() {
                 assert!(expected(&error), "{name}: {error:?}");
                 if at == 0 {
                     println!("{name:<36} {error}");
+                    faults.extend(fault(&error).cloned());
                 }
                 refused += 1;
             }
@@ -474,6 +475,7 @@ fn no_bad_identity_gets_anything_and_each_is_named() {
             good_peer_is_served(&service, &good).await;
         }
         assert!(service.refusals.try_recv().is_err(), "the good peer was refused");
+        assert_eq!(faults.first(), Some(&IdentityFault::Missing), "the first had no certificate");
         println!("proof: cases={refused}");
     });
 }

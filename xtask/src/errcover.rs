@@ -17,6 +17,10 @@ const ENUMS: &[(&str, &str)] = &[
     ("mempool-spill/src/error.rs", "SpillError"),
     ("mempool-spill/src/machine.rs", "MachineError"),
     ("mempool-net/src/bytes/error.rs", "BytesError"),
+    ("mempool-net/src/security/error.rs", "SecurityError"),
+    ("mempool-net/src/security/error.rs", "IdentityFault"),
+    ("mempool-net/src/security/error.rs", "ExportError"),
+    ("mempool-net/src/security/error.rs", "ExportNameFault"),
 ];
 
 /// Prints every variant with its test.

@@ -4,6 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use rustix::net::RecvFlags;
+use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::{TlsAcceptor, TlsStream, server};
 
@@ -83,7 +85,9 @@ impl Acceptor {
         let peer = unix_peer(&socket)?;
         let name = peer.to_string();
         let accepting = async {
-            socket.readable().await.map_err(|error| failed(&name, error))?;
+            let peek = || Ok(rustix::net::recv(&socket, &mut [0; 1], RecvFlags::PEEK)?.0);
+            let read = socket.async_io(Interest::READABLE, peek).await;
+            spoke(read, &name)?;
             self.admit(Socket::Unix(socket), peer, None)
         };
         within(self.guard.policy().deadlines.handshake, Phase::Handshake, &name, accepting).await
@@ -96,11 +100,7 @@ impl Acceptor {
     ) -> Result<Stream, SecurityError> {
         self.check_address(address)?;
         let peer = address.to_string();
-        // Who speaks HTTP speaks first. One who closes without a word is no peer.
-        let read = socket.peek(&mut [0]).await.map_err(|error| failed(&peer, error))?;
-        if read == 0 {
-            return Err(failed(&peer, io::ErrorKind::UnexpectedEof.into()));
-        }
+        spoke(socket.peek(&mut [0]).await, &peer)?;
         let peer = Peer { name: None, transport: Transport::Loopback, address: Some(address) };
         self.admit(Socket::Tcp(socket), peer, None)
     }
@@ -134,6 +134,15 @@ impl Acceptor {
         let permit = self.guard.connection(&peer)?;
         let deadlines = &self.guard.policy().deadlines;
         Ok(Stream::new(socket, peer, protocol, deadlines, Some(permit)))
+    }
+}
+
+/// Who speaks HTTP speaks first; one who closes without a word is no peer.
+fn spoke(peeked: io::Result<usize>, peer: &str) -> Result<(), SecurityError> {
+    match peeked {
+        Ok(1..) => Ok(()),
+        Ok(0) => Err(failed(peer, io::ErrorKind::UnexpectedEof.into())),
+        Err(error) => Err(failed(peer, error)),
     }
 }
 

@@ -6,7 +6,7 @@
 //!
 //! | type | what it is |
 //! | --- | --- |
-//! | [`Authority`] | makes certificates, for clusters that have no authority and for tests |
+//! | [`Authority`], [`CertificateDirectory`] | make certificates, for clusters that have no authority and for tests |
 //! | [`Tls`] | one node's credentials; they can be loaded anew while it runs |
 //! | [`Guard`] | the rights and the bounds of all peers of one node |
 //! | [`Listener`], [`Acceptor`], [`Connector`] | from a socket to a [`Stream`] with its [`Peer`] |
@@ -18,6 +18,7 @@ mod accept;
 mod authority;
 mod bounds;
 mod connect;
+mod directory;
 mod error;
 mod export;
 mod listen;
@@ -33,6 +34,7 @@ pub use accept::Acceptor;
 pub use authority::{Authority, Issued, Validity};
 pub use bounds::{Bounded, Bounds, Deadlines, Guard, Permit, Policy};
 pub use connect::Connector;
+pub use directory::CertificateDirectory;
 pub use error::{ExportError, ExportNameFault, IdentityFault, Phase, SecurityError};
 pub use export::{Existing, ExportFile, ExportName, Exports};
 pub use listen::{Arrival, Listener};
