@@ -9,6 +9,7 @@ use clap::{
 use clap_complete::Shell;
 
 use crate::{
+    certs::NodeArg,
     disk::{PlacementArg, SpillDirectory},
     filters::FilterChoice,
     size::{Limit, Size},
@@ -56,6 +57,10 @@ pub(crate) enum Command {
     /// Show the sessions in a spill directory, and remove those of dead processes
     #[command(long_about = GC_ABOUT, after_long_help = GC_EXAMPLES)]
     Gc(GcArgs),
+
+    /// Make certificates, by which the nodes of a cluster know each other
+    #[command(long_about = CERTS_ABOUT, after_long_help = CERTS_EXAMPLES)]
+    Certs(CertsArgs),
 
     /// Print completions for a shell
     #[command(after_long_help = COMPLETIONS_EXAMPLES)]
@@ -424,6 +429,42 @@ pub(crate) struct GcArgs {
     /// Remove the values that programs have retained as well, unless one has them open
     #[arg(long)]
     pub(crate) retained: bool,
+
+    /// Print it as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const CERTS_ABOUT: &str = "\
+Make certificates, by which the nodes of a cluster know each other
+
+Nodes on different hosts speak mutual TLS 1.3, and believe the certificates of one authority alone, which is the cluster's own. This makes the authority in DIR, or uses the one that is \
+there, and for each node a certificate with its name, node-1.mempool, and a private key. DIR then has ca.crt and ca.key, node-1.crt and node-1.key. Private keys have mode 0600, and nodes refuse them with any other that lets others read them. \
+Nothing that is there is overwritten: for new certificates of a node remove its two files first. Who has ca.key can name any node, so keep it away from the nodes.";
+
+const CERTS_EXAMPLES: &str = "\
+Examples:
+  Three nodes
+    mempool certs --dir certs node-1 node-2 node-3
+
+  One more later, for a month, which curl may reach by its address
+    mempool certs --dir certs --days 30 node-4=10.0.0.4
+
+Exit codes: 0 they are made; 2 the command line is wrong; 3 files are there, or the machine refused.";
+
+#[derive(Args)]
+pub(crate) struct CertsArgs {
+    /// The directory, which is made if it is not there
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+
+    /// Days for which the certificates of nodes are valid; the authority's own is for ten years
+    #[arg(long, value_name = "N", default_value = "365", value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub(crate) days: u32,
+
+    /// Names of nodes: letters, digits and hyphens; with IP addresses as node-1=10.0.0.1,10.0.0.2
+    #[arg(value_name = "NODE", required = true)]
+    pub(crate) nodes: Vec<NodeArg>,
 
     /// Print it as JSON
     #[arg(long)]

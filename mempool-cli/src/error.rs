@@ -4,6 +4,7 @@ use std::{error::Error, io, path::PathBuf};
 
 use mempool_core::ErrorKind;
 
+use mempool_net::security::SecurityError;
 use mempool_spill::{MachineError, SpillError};
 
 use crate::{
@@ -73,6 +74,9 @@ pub(crate) enum CliError {
         "cannot encrypt or decrypt; give a file with 32 random bytes, or 64 hexadecimal digits, with --key-file FILE"
     )]
     Key(#[from] KeyError),
+    /// Certificates cannot be made.
+    #[error("cannot make certificates; nothing that is there is overwritten")]
+    Certificates(#[from] SecurityError),
     /// The pool failed.
     #[error("the job cannot go on: {}", hint(.0))]
     Pool(#[from] mempool_core::Error),
@@ -102,7 +106,10 @@ impl CliError {
             Self::Saved(SavedError::Damaged { .. })
             | Self::Container(_)
             | Self::Retained(SpillError::Damaged { .. }) => 1,
-            Self::Limit(_) | Self::Query(_) | Self::Size(_) => 2,
+            Self::Limit(_)
+            | Self::Query(_)
+            | Self::Size(_)
+            | Self::Certificates(SecurityError::Issue { .. }) => 2,
             Self::Import(error) => error.exit_code(),
             Self::Show(error) => error.exit_code(),
             Self::Stopped(stopped) => stopped.exit_code,

@@ -3,6 +3,7 @@
 mod allocator;
 mod bench;
 mod card;
+mod certs;
 mod chunks;
 mod cli;
 mod containers;
@@ -33,9 +34,10 @@ use std::process::ExitCode;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use card::PROCESS_ALLOWANCE_BYTES;
+use certs::Made;
 use cli::{
-    BenchArgs, Cli, Command, ConfigArgs, GcArgs, ImportArgs, InspectArgs, ManArgs, ShowArgs,
-    TpchArgs, VerifyArgs,
+    BenchArgs, CertsArgs, Cli, Command, ConfigArgs, GcArgs, ImportArgs, InspectArgs, ManArgs,
+    ShowArgs, TpchArgs, VerifyArgs,
 };
 use containers::ContainerInspection;
 use error::CliError;
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect(&args),
         Command::Verify(args) => verify(&args),
         Command::Gc(args) => gc(&args),
+        Command::Certs(args) => certs(&args),
         Command::Completions(args) => print(&manual::completions(args.shell)).map(|()| 0),
         Command::Man(args) => man(&args),
     };
@@ -201,6 +204,11 @@ fn gc(args: &GcArgs) -> Result<u8, CliError> {
     let collection = Collection::of(&args.directory, args.dry_run, args.retained)?;
     output::either(&collection, args.json)?;
     Ok(u8::from(!collection.is_clean()))
+}
+
+fn certs(args: &CertsArgs) -> Result<u8, CliError> {
+    output::either(&Made::of(&args.dir, &args.nodes, args.days)?, args.json)?;
+    Ok(0)
 }
 
 fn man(args: &ManArgs) -> Result<u8, CliError> {

@@ -48,9 +48,17 @@ mod tests {
     fn each_shell_learns_each_command() {
         for shell in Shell::value_variants() {
             let text = completions(*shell);
-            for name in
-                ["tpch", "import", "show", "config", "inspect", "verify", "gc", "memory-limit"]
-            {
+            for name in [
+                "tpch",
+                "import",
+                "show",
+                "config",
+                "inspect",
+                "verify",
+                "gc",
+                "certs",
+                "memory-limit",
+            ] {
                 assert!(text.contains(name), "{name} for {shell}");
             }
         }
