@@ -4,8 +4,20 @@
 //! own it has references to. Values never change, so any verified copy may be read; the right to free and to move one is
 //! its owner's alone.
 
+/// Whether the planted bug of that name is switched on; `false` without the feature `mutants`.
+macro_rules! mutant {
+    ($name:literal) => {{
+        #[cfg(feature = "mutants")]
+        let on = mempool_core::mutant_is_on($name);
+        #[cfg(not(feature = "mutants"))]
+        let on = false;
+        on
+    }};
+}
+
 pub mod bytes;
 mod identity;
+pub mod protocol;
 pub mod security;
 
 pub use identity::{GlobalId, Incarnation, NodeName, NodeNameError};
