@@ -1,9 +1,13 @@
-//! The types that the targets read, and the way in: bytes as the one section of a foreign frame.
+//! The types that the targets read, and the way in: bytes as the one section of a foreign frame. [`arrays`] has the layouts, and
+//! [`arrow`] the files.
+
+pub mod arrays;
+pub mod arrow;
 
 use std::time::Duration;
 
 use mempool_codec::{Reference, ResidentBytes};
-use mempool_core::testing::{decode, encode, frame_of, room};
+use mempool_core::testing::{decode, frame_of, room};
 use mempool_core::{Codec, DRef, Id, Ledger, Trust};
 
 /// Reads `content` as a foreign frame of a `T` and looks at the value; all that was taken must be paid back.
@@ -18,35 +22,6 @@ where
         walk(codec.view(&resident));
     }
     assert_eq!(ledger.usage().used_bytes, 0, "what was taken was paid back");
-}
-
-/// Reads these bytes as the sections of a foreign array and looks at it, and at what it is written as again.
-///
-/// The bytes are the number of sections less 1, the length of each in 16 bits, and the sections end to end, the last to the end.
-pub fn look_at_array<A: mempool_arrays::Layout>(data: &[u8], walk: impl Fn(&A)) {
-    use mempool_arrays::Raw;
-    let Some((count, mut rest)) = choice(data) else { return };
-    let mut lengths = Vec::new();
-    for _ in 0..count % 8 {
-        let Some((length, behind)) = rest.split_first_chunk::<2>() else { return };
-        lengths.push(usize::from(u16::from_le_bytes(*length)));
-        rest = behind;
-    }
-    let mut sections: Vec<(usize, &[u8])> = Vec::new();
-    for length in lengths {
-        let (section, behind) = rest.split_at(length.min(rest.len()));
-        sections.push((64, section));
-        rest = behind;
-    }
-    sections.push((64, rest));
-    let ledger = Ledger::new(16 << 20, Duration::ZERO);
-    let frame = frame_of(Id { slot: 0, generation: 1 }, &sections).expect("a frame");
-    if let Ok(held) = decode::<A, Raw>(&Raw, &frame, Trust::Foreign, &mut room(&ledger)) {
-        walk(<Raw as Codec<A>>::view(&Raw, &held));
-        let again = encode::<A, Raw>(&Raw, &held, 0).expect("what was read is written");
-        decode::<A, Raw>(&Raw, &again, Trust::Foreign, &mut room(&ledger)).expect("and read again");
-    }
-    assert_eq!(ledger.usage().used_bytes, 0, "nothing was taken");
 }
 
 /// The first byte, which chooses a type, and the rest.

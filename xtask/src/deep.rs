@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::Verdict;
 use crate::bench::{ARRAYS, NET, PEERS, peers_cargo};
 use crate::crashpoints;
+use crate::fuzz;
 use crate::invocation::Invocation;
 use crate::proof::Tier;
 use crate::step::{Runner, Step};
@@ -15,9 +16,8 @@ use crate::workspace::Workspace;
 /// Far beyond what any line needs; it ends one that hangs.
 const LIMIT: Duration = Duration::from_secs(90 * 60);
 
-/// The binaries of `fuzz/`.
-const FUZZ_TARGETS: [&str; 8] =
-    ["frame", "archive", "bincode", "encoded", "manifest", "container", "array", "table"];
+/// How long each target is fuzzed.
+const FUZZ_SECONDS: u64 = 15 * 60;
 
 /// Runs the steps, or those whose names contain one of the arguments.
 ///
@@ -32,7 +32,6 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Verdict {
 }
 
 fn steps(workspace: &Workspace) -> Vec<Step> {
-    let fuzzer = workspace.output("cargo", &["+nightly", "fuzz", "--version"]).is_ok();
     let fetch = |manifest| {
         workspace.output("cargo", &["fetch", "--locked", "--manifest-path", manifest]).is_ok()
     };
@@ -41,7 +40,7 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
         let call = peers_cargo(workspace, manifest, "clippy");
         call.arguments(&["--all-targets", "--", "-D", "warnings"])
     };
-    vec![
+    let mut steps = vec![
         Step::tests("model", test::model(workspace, "300000")).bar(1),
         Step::tests("arrays", test::arrays(workspace, "100000")).bar(2),
         Step::tests("hostile", test::hostile(workspace, "mempool-codec", "10000000")).bar(13),
@@ -62,24 +61,15 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
         Step::tests("lifecycle", test::spill(workspace, "lifecycle").env("RACES", "20000")).bar(23),
         // The benchmark's own answers, with a tenth of the memory that the tables take.
         Step::check("official answers", test::main_job(workspace, "1", "64MiB")),
-        Step::check("fuzz", FUZZ_TARGETS.iter().map(|target| fuzz(workspace, target)).collect())
-            .bar(14)
-            .needs(fuzzer, "cargo-fuzz with a nightly toolchain is not installed"),
         // That it still compiles and counts right; what it measures is for a quiet machine.
         Step::check(
             "peers",
             vec![lint(PEERS), peers_cargo(workspace, PEERS, "test"), lint(ARRAYS), lint(NET)],
         )
         .needs(registry, "the peers' packages are not here and the registry is not reached"),
-    ]
-}
-
-/// A quarter of an hour of one target. By name and not by $CARGO, which is one toolchain's own program.
-fn fuzz(workspace: &Workspace, target: &str) -> Invocation {
-    Invocation::new("cargo", &workspace.root)
-        .arguments(&["+nightly", "fuzz", "run", target, "--"])
-        .arguments(&["-max_total_time=900", "-max_len=65536", "-rss_limit_mb=2048", "-timeout=5"])
-        .target(workspace, "fuzz")
+    ];
+    steps.extend(fuzz::steps(workspace, FUZZ_SECONDS));
+    steps
 }
 
 /// All tests of a package, in release.

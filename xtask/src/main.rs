@@ -11,6 +11,7 @@ mod crashpoints;
 mod deep;
 mod duckdb;
 mod errcover;
+mod fuzz;
 mod invocation;
 mod jl;
 mod json;
@@ -84,6 +85,12 @@ const TASKS: &[Task] = &[
         arguments: "[--list] [STEP...]",
         about: "the same properties as `test` with far larger counts: hours, not minutes",
         run: deep::run,
+    },
+    Task {
+        name: "fuzz",
+        arguments: "[--list] [--seconds N] [TARGET...]",
+        about: "look for inputs that no decoder expects, for a minute each or as long as is said",
+        run: fuzz::run,
     },
 ];
 

@@ -2,7 +2,8 @@
 //! lines; a claim without its line does not count as shown.
 //!
 //! A test says what it did by printing a line `proof: cases=10000 faults=312 seed=7`, each part optional. The figures
-//! of a step's lines are summed, the last seed stands. What no test said is `null`, never zero.
+//! of a step's lines are summed, the last seed stands. What no test said is `null`, never zero. libFuzzer's closing line,
+//! `Done 10000 runs in 61 second(s)`, says so, too.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -43,6 +44,10 @@ impl Reported {
                     _ => {}
                 }
             }
+        }
+        let done = log.lines().filter_map(|line| line.strip_prefix("Done "));
+        for (runs, _) in done.filter_map(|line| line.split_once(" runs in ")) {
+            add(&mut reported.cases, runs);
         }
         reported
     }
@@ -130,6 +135,8 @@ mod tests {
             Reported { cases: Some(15), faults: Some(2), seed: Some(String::from("0x2")) }
         );
         assert_eq!(Reported::of_log("ok"), Reported::default());
+        let fuzzed = "#8 DONE cov: 9\nDone 4096 runs in 61 second(s)\nDone\n";
+        assert_eq!(Reported::of_log(fuzzed).cases, Some(4096));
     }
 
     #[test]

@@ -1,0 +1,5 @@
+//! Arrays of several dimensions that nobody wrote.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| mempool_fuzz::arrays::look_at("nd_array", data));

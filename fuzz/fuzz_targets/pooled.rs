@@ -1,0 +1,5 @@
+//! Arrays with dictionaries that nobody wrote.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| mempool_fuzz::arrays::look_at("pooled", data));
