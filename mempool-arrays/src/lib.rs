@@ -60,6 +60,7 @@ mod error;
 mod field;
 mod layout;
 mod list;
+mod merging;
 mod nd;
 #[cfg(feature = "ndarray_0_17")]
 mod ndarray;

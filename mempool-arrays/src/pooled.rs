@@ -12,10 +12,9 @@
 
 use std::cmp::Ordering;
 use std::fmt;
-use std::hash::{BuildHasher, Hasher};
+use std::hash::Hasher;
 use std::ops::Range;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
 use mempool_core::{Buffer, Result};
 
 use crate::description::{Kind, Node, Width};
@@ -23,6 +22,7 @@ use crate::error::ArrayError;
 use crate::layout::{
     Buildable, Builder, Growing, Layout, Meter, Rearrange, Replacing, debug, tag_over,
 };
+use crate::merging::{Known, Merging, Working};
 use crate::part::{Assembly, Parts};
 use crate::values::Values;
 
@@ -283,9 +283,10 @@ impl<A: Rearrange> Rearrange for Pooled<A> {
 
     /// One dictionary of what slots show: each value once, however many dictionaries have it.
     fn concat(arrays: &[&Self], meter: &mut dyn Meter) -> Result<Self> {
+        let mut working = Working::new(meter);
         let dictionaries: Vec<&A> = arrays.iter().map(|array| &array.dictionary).collect();
-        let all = A::concat(&dictionaries, meter)?;
-        let mut merging = Merging::new(&all);
+        let all = A::concat(&dictionaries, &mut working)?;
+        let mut merging = Merging::new(&all, &mut working)?;
         let mut codes = GrowingCodes::U8(Growing::default());
         let mut start = 0;
         for array in arrays {
@@ -294,58 +295,13 @@ impl<A: Rearrange> Rearrange for Pooled<A> {
                 if code >= size {
                     return Err(behind(index, code, size).of::<Self>());
                 }
-                codes.push(merging.code(start + code), meter)?;
+                let code = merging.code(start + code, &mut working)?;
+                codes.push(code, working.outer())?;
             }
             start += array.dictionary.len();
         }
-        let dictionary = all.take(&merging.chosen, meter)?;
+        let dictionary = all.take(merging.chosen(), working.outer())?;
         Ok(Self { codes: codes.finish(), dictionary })
-    }
-}
-
-/// Dictionaries that become one: which value of all of them has which new code.
-struct Merging<'a, A: Layout> {
-    all: &'a A,
-    /// The new code of each value, once a slot has shown it.
-    codes: Vec<Option<usize>>,
-    /// The value behind each new code.
-    chosen: Vec<usize>,
-    /// The hash and the new code of each chosen value.
-    known: HashTable<(u64, usize)>,
-    hashing: DefaultHashBuilder,
-}
-
-impl<'a, A: Layout> Merging<'a, A> {
-    fn new(all: &'a A) -> Self {
-        let codes = vec![None; all.len()];
-        let hashing = DefaultHashBuilder::default();
-        Self { all, codes, chosen: Vec::new(), known: HashTable::new(), hashing }
-    }
-
-    /// The new code of value `index`, which there is.
-    fn code(&mut self, index: usize) -> usize {
-        if let Some(code) = self.codes[index] {
-            return code;
-        }
-        let value = |index: usize| self.all.get(index).expect("it was counted");
-        let item = value(index);
-        let mut state = self.hashing.build_hasher();
-        A::hash_item(&item, &mut state);
-        let hash = state.finish();
-        let same = |&(other, code): &(u64, usize)| {
-            other == hash && A::order(&value(self.chosen[code]), &item).is_eq()
-        };
-        let code = match self.known.find(hash, same) {
-            Some(&(_, code)) => code,
-            None => {
-                let code = self.chosen.len();
-                self.known.insert_unique(hash, (hash, code), |&(hash, _)| hash);
-                self.chosen.push(index);
-                code
-            }
-        };
-        self.codes[index] = Some(code);
-        code
     }
 }
 
@@ -353,9 +309,7 @@ impl<'a, A: Layout> Merging<'a, A> {
 pub struct PooledBuilder<A: Buildable> {
     codes: GrowingCodes,
     dictionary: A::Builder,
-    /// The hash and the code of each value of the dictionary.
-    known: HashTable<(u64, usize)>,
-    hashing: DefaultHashBuilder,
+    known: Known,
 }
 
 impl<A: Buildable> Default for PooledBuilder<A> {
@@ -363,8 +317,7 @@ impl<A: Buildable> Default for PooledBuilder<A> {
         Self {
             codes: GrowingCodes::U8(Growing::default()),
             dictionary: A::Builder::default(),
-            known: HashTable::new(),
-            hashing: DefaultHashBuilder::default(),
+            known: Known::default(),
         }
     }
 }
@@ -384,40 +337,15 @@ impl<A: Buildable> PooledBuilder<A> {
     /// # Errors
     /// What the meter says, or [`ArrayError::TooMany`] of the dictionary.
     pub fn intern(&mut self, item: A::Item<'_>, meter: &mut dyn Meter) -> Result<usize> {
-        let mut state = self.hashing.build_hasher();
-        A::hash_item(&item, &mut state);
-        let hash = state.finish();
-        let dictionary = &self.dictionary;
-        let same = |&(other, code): &(u64, usize)| other == hash && dictionary.holds(code, &item);
-        if let Some(&(_, code)) = self.known.find(hash, same) {
+        let (hash, dictionary) = (self.known.hash::<A>(&item), &self.dictionary);
+        if let Some(code) = self.known.find(hash, |code| dictionary.holds(code, &item)) {
             return Ok(code);
         }
-        self.reserve_known(meter)?;
+        self.known.reserve(meter)?;
         let code = self.dictionary.len();
         self.dictionary.push_metered(item, meter)?;
-        self.known.insert_unique(hash, (hash, code), |&(hash, _)| hash);
+        self.known.insert(hash, code);
         Ok(code)
-    }
-
-    /// Room for one more in the table. What it takes is known when it has grown: its bound is reported before.
-    fn reserve_known(&mut self, meter: &mut dyn Meter) -> Result<()> {
-        if self.known.len() < self.known.capacity() {
-            return Ok(());
-        }
-        // A table has a power of two of places, an eighth of them free, and one byte a place and 16 behind them.
-        let places =
-            (self.known.len() + 1).saturating_mul(8).div_ceil(7).next_power_of_two().max(4);
-        let bound = places.saturating_mul(size_of::<(u64, usize)>() + 1).saturating_add(64) as u64;
-        let before = self.known.allocation_size() as u64;
-        meter.take(bound)?;
-        let grown = self.known.try_reserve(1, |&(hash, _)| hash);
-        if grown.is_err() {
-            meter.give_back(bound);
-            return Err(mempool_core::Error::Allocation { bytes: bound });
-        }
-        let after = self.known.allocation_size() as u64;
-        meter.give_back(before.saturating_add(bound.saturating_sub(after)));
-        Ok(())
     }
 
     /// Appends a slot that shows what `intern` gave the code for.
@@ -446,19 +374,22 @@ impl<A: Buildable> PooledBuilder<A> {
     }
 
     fn recode(&mut self, array: &Pooled<A>, meter: &mut dyn Meter) -> Result<()> {
+        let mut working = Working::new(meter);
         // The new code of each value, once a slot has shown it.
-        let mut codes = vec![None; array.dictionary.len()];
+        let mut codes = Growing::default();
+        codes.reserve_exact(array.dictionary.len(), &mut working)?;
+        codes.0.resize(array.dictionary.len(), None);
         for (index, code) in array.codes.iter().enumerate() {
-            let (known, item) = (codes.get_mut(code), array.dictionary.get(code));
+            let (known, item) = (codes.0.get_mut(code), array.dictionary.get(code));
             let Some((known, item)) = known.zip(item) else {
                 return Err(behind(index, code, array.dictionary.len()).of::<Pooled<A>>());
             };
             let new = match *known {
                 Some(new) => new,
-                None => self.intern(item, meter)?,
+                None => self.intern(item, working.outer())?,
             };
             *known = Some(new);
-            self.codes.push(new, meter)?;
+            self.codes.push(new, working.outer())?;
         }
         Ok(())
     }

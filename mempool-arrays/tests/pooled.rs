@@ -4,8 +4,8 @@
 use std::hash::{DefaultHasher, Hasher};
 
 use mempool_arrays::{
-    ArrayError, Binary, Builder, Codes, Column, Layout, List, Nullable, Pooled, PooledBuilder,
-    Rearrange, Strings, Unmetered, Value, Values,
+    ArrayError, Binary, Builder, Codes, Column, Layout, List, Meter, Nullable, Pooled,
+    PooledBuilder, Rearrange, Strings, Unmetered, Value, Values,
 };
 
 #[test]
@@ -27,6 +27,64 @@ fn merged_dictionaries_have_each_value_once() {
         Pooled::concat(&[&first, &second.slice(1..3), &first.slice(0..0)], &mut Unmetered).unwrap();
     assert!(merged.iter().eq(["a", "b", "a", "c", "b"]));
     assert!(merged.dictionary().iter().eq(["a", "b", "c"]), "what no slot shows is left out");
+}
+
+/// What is held now, and the most that was.
+#[derive(Default)]
+struct Held {
+    bytes: u64,
+    most: u64,
+}
+
+impl Meter for Held {
+    fn take(&mut self, bytes: u64) -> mempool_core::Result<()> {
+        self.bytes += bytes;
+        self.most = self.most.max(self.bytes);
+        Ok(())
+    }
+
+    fn give_back(&mut self, bytes: u64) {
+        self.bytes -= bytes;
+    }
+}
+
+/// The dictionaries end to end, and the tables that say which value has which code, are there for a while only.
+#[test]
+fn what_merging_takes_is_reported_and_given_back() {
+    let parts = [0..1000, 500..1500].map(|range: std::ops::Range<u32>| {
+        let texts: Vec<String> = range.map(|n| format!("value {n:07}")).collect();
+        texts.iter().map(String::as_str).collect::<Pooled<Strings>>()
+    });
+    let mut held = Held::default();
+    let merged = Pooled::concat(&[&parts[0], &parts[1]], &mut held).unwrap();
+    assert_eq!((merged.len(), merged.dictionary().len()), (2000, 1500));
+    let (mut least, mut most) = (0, 0);
+    merged.visit(&mut |buffer| {
+        least += buffer.len() as u64;
+        most += buffer.heap_bytes().unwrap();
+    });
+    assert!((least..=most).contains(&held.bytes), "{} of {least} to {most}", held.bytes);
+    let tables = 2000 * size_of::<Option<usize>>() + 1500 * size_of::<(u64, usize, usize)>();
+    let dictionaries = 2000 * ("value 0000000".len() + size_of::<i64>());
+    assert!(held.most >= held.bytes + (tables + dictionaries) as u64, "{}", held.most);
+    // Whoever refuses it has all back.
+    struct Few(Held);
+    impl Meter for Few {
+        fn take(&mut self, bytes: u64) -> mempool_core::Result<()> {
+            match self.0.bytes + bytes {
+                ..60_000 => self.0.take(bytes),
+                _ => Err(mempool_core::Error::Allocation { bytes }),
+            }
+        }
+
+        fn give_back(&mut self, bytes: u64) {
+            self.0.give_back(bytes);
+        }
+    }
+    let mut few = Few(Held::default());
+    assert!(Pooled::concat(&[&parts[0], &parts[1]], &mut few).is_err());
+    assert!(few.0.most > 40_000, "it got as far as the tables: {}", few.0.most);
+    assert_eq!(few.0.bytes, 0);
 }
 
 #[test]
