@@ -413,3 +413,33 @@ fn what_is_counted_is_freed_once_and_after_its_last_use() {
         assert_eq!(freed.load(std::sync::atomic::Ordering::Relaxed), 1);
     });
 }
+
+/// A value is found by its name while its last reference goes: it is found alive, or not at all.
+#[test]
+fn what_is_found_beside_its_last_drop_ends_once() {
+    loom::model(|| {
+        let freed = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let held = Counted::new(Held {
+            holders: loom::sync::atomic::AtomicU32::new(1),
+            references: loom::sync::atomic::AtomicU32::new(0),
+            value: UnsafeCell::new(7),
+            told: AtomicUsize::new(0),
+            freed: Arc::clone(&freed),
+        });
+        let last = held.first_reference();
+        let user = thread::spawn(move || {
+            last.look();
+            drop(last);
+        });
+        if let Some(found) = held.another_reference() {
+            assert_eq!(found.told.load(Ordering::Relaxed), 0, "it is found before it ends");
+            found.look();
+            drop(found);
+        }
+        user.join().unwrap();
+        assert!(held.another_reference().is_none());
+        assert_eq!(held.told.load(Ordering::Relaxed), 1);
+        drop(held);
+        assert_eq!(freed.load(std::sync::atomic::Ordering::Relaxed), 1);
+    });
+}

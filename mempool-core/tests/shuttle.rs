@@ -3,6 +3,8 @@
 #![cfg(shuttle)]
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test")]
 
+mod remotes;
+
 use std::time::Duration;
 
 use mempool_core::testing::{FaultyStore, Switch};
@@ -349,5 +351,104 @@ fn close_beside_writing_ahead() {
         pool.close().unwrap();
         setting.join().unwrap();
         assert_empty(&pool);
+    });
+}
+
+/// A frame that is as large as [`value`], as a value of this pool.
+fn take_in(pool: &Pool<Blob>, byte: u8) -> DRef<Vec<u8>> {
+    let frame = remotes::frame_of(&value(byte), 0);
+    let mut receiving = pool.receive(frame.len() as u64).unwrap();
+    receiving.write(&frame).unwrap();
+    let taken = receiving.finish("bytes", Vec::new(), SetOptions::new()).unwrap();
+    pool.typed(&taken).unwrap()
+}
+
+fn sent(pool: &Pool<Blob>, reference: &DRef<Vec<u8>>) -> Vec<u8> {
+    let export = pool.export(&reference.untyped()).unwrap();
+    let parts = export.slices(0..u64::MAX).unwrap().unwrap();
+    parts.concat()
+}
+
+/// Room for one frame and one value that was set.
+fn pool_for_frames() -> Pool<Blob> {
+    let frame = remotes::frame_of(&value(0), 0);
+    let bytes = Buffer::allocation_bytes(frame.len(), 64).unwrap() + charge();
+    PoolOptions::new().memory_limit(bytes).room_timeout(Duration::ZERO).open(Blob)
+}
+
+#[test]
+fn a_received_value_is_asked_for_beside_its_export_and_its_eviction() {
+    check(|| {
+        let pool = pool_for_frames();
+        let one = take_in(&pool, 1);
+        let (a, b, c, d) = (pool.clone(), pool.clone(), pool.clone(), pool.clone());
+        let (first, second, third) = (one.clone(), one.clone(), one.clone());
+        together(vec![
+            Box::new(move || is(&a, &first, 1)),
+            Box::new(move || is(&b, &second, 1)),
+            Box::new(move || assert!(sent(&c, &third).ends_with(&value(1)))),
+            Box::new(move || {
+                drop(set(&d, 2));
+                drop(set(&d, 3));
+            }),
+        ]);
+        is(&pool, &one, 1);
+        drop(one);
+        assert_empty(&pool);
+    });
+}
+
+#[test]
+fn a_value_is_found_beside_its_last_drop_and_an_eviction() {
+    check(|| {
+        let pool = pool();
+        let one = set(&pool, 1);
+        let id = one.id();
+        let (a, b) = (pool.clone(), pool.clone());
+        together(vec![
+            Box::new(move || drop(one)),
+            Box::new(move || {
+                if let Some(found) = a.find(id) {
+                    is(&a, &found.typed().unwrap(), 1);
+                }
+            }),
+            Box::new(move || {
+                drop(set(&b, 2));
+                drop(set(&b, 3));
+            }),
+        ]);
+        assert!(pool.find(id).is_none());
+        assert_empty(&pool);
+    });
+}
+
+#[test]
+fn a_remote_value_is_got_beside_its_eviction_its_delete_and_its_drop() {
+    check(|| {
+        let pool = pool_for_frames();
+        let owner = remotes::Owner::new(remotes::frame_of(&value(1), 0));
+        let adopt = || pool.adopt_remote(owner.value(Vec::new())).unwrap().typed().unwrap();
+        pool.register::<Vec<u8>>();
+        let (one, other): (DRef<Vec<u8>>, DRef<Vec<u8>>) = (adopt(), adopt());
+        let (a, b, c, d) = (pool.clone(), pool.clone(), pool.clone(), pool.clone());
+        let (first, second) = (one.clone(), other.clone());
+        together(vec![
+            Box::new(move || match a.get(&first) {
+                Ok(view) => assert_eq!(view[..], value(1)[..]),
+                // The other one may be pinned by its reader.
+                Err(error) => assert!(matches!(error, Error::NoRoom(_)), "{error}"),
+            }),
+            Box::new(move || match b.get(&second) {
+                Ok(view) => assert_eq!(view[..], value(1)[..]),
+                Err(Error::Deleted { .. } | Error::NoRoom(_)) => {}
+                Err(error) => panic!("{error}"),
+            }),
+            Box::new(move || c.delete(&other).unwrap()),
+            Box::new(move || drop(set(&d, 2))),
+        ]);
+        is(&pool, &one, 1);
+        drop(one);
+        assert_empty(&pool);
+        assert_eq!(owner.releases(), 2);
     });
 }
