@@ -65,6 +65,14 @@ impl Tie {
         self.proof.map(|proof| step.settings.lease.fence(proof.sent_at))
     }
 
+    /// Whether a registration of that version, of which another node tells, must still be there.
+    fn trusts(&self, step: &Moment<'_>, version: u64) -> bool {
+        let Some(proof) = self.proof else { return false };
+        let in_time = self.fence(step).is_some_and(|at| step.now < at);
+        let unreleased = version > self.floor.max(self.released) || mutant!("late_share_trusted");
+        in_time && unreleased && version >= proof.era
+    }
+
     fn release(&mut self, value: GlobalId, version: u64) {
         if version > 0 {
             let known = self.releases.entry(value).or_default();
@@ -181,42 +189,35 @@ impl Holder {
             return hold;
         }
         self.uses.insert(hold, value);
-        if step.dead.contains(&owner) && !self.held.contains_key(&value) {
-            let standing = Standing::Lost(Refusal::OwnerDead { owner });
-            let uses = BTreeSet::from([hold]);
-            self.held.insert(value, Held { owner, epoch, version: 0, standing, next: None, uses });
+        let held = self.held.entry(value).or_insert_with(|| Held {
+            owner,
+            epoch,
+            version: 0,
+            standing: Standing::Asking { fenced: false },
+            next: None,
+            uses: BTreeSet::new(),
+        });
+        held.uses.insert(hold);
+        if held.owner != owner {
+            self.repoint(step, value, owner, epoch);
             return hold;
         }
-        if let Some(held) = self.held.get_mut(&value) {
-            held.uses.insert(hold);
-            if held.owner != owner {
-                self.repoint(step, value, owner, epoch);
-                return hold;
-            }
-        } else {
-            let uses = BTreeSet::from([hold]);
-            let standing = Standing::Asking { fenced: false };
-            let held = Held { owner, epoch, version: 0, standing, next: None, uses };
-            self.held.insert(value, held);
+        if step.dead.contains(&owner) {
+            held.standing = Standing::Lost(Refusal::OwnerDead { owner });
+            return hold;
         }
         let tie = self.ties.entry(owner).or_default();
         tie.values.insert(value);
-        let proof = tie.proof.filter(|_| tie.fence(step).is_some_and(|at| step.now < at));
-        let most = tie.floor.max(tie.released);
-        let newer = version > most || mutant!("late_share_trusted");
-        let trusted = newer && proof.is_some_and(|proof| version >= proof.era);
-        if let Some(held) = self.held.get_mut(&value) {
-            if trusted {
-                held.version = held.version.max(version);
-                held.standing = Standing::Stands;
-                held.epoch = held.epoch.max(epoch);
-                tie.asks.remove(&value);
-            } else if held.standing != Standing::Stands {
-                if let Standing::Lost(_) = held.standing {
-                    held.standing = Standing::Asking { fenced: false };
-                }
-                tie.ask(value);
+        if tie.trusts(step, version) {
+            held.version = held.version.max(version);
+            held.epoch = held.epoch.max(epoch);
+            held.standing = Standing::Stands;
+            tie.asks.remove(&value);
+        } else if held.standing != Standing::Stands {
+            if let Standing::Lost(_) = held.standing {
+                held.standing = Standing::Asking { fenced: false };
             }
+            tie.ask(value);
         }
         hold
     }

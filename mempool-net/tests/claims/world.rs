@@ -423,7 +423,8 @@ impl World {
             }
             self.check_beliefs(slot, node)?;
             for (call, until) in &node.calls {
-                if self.now.max(node.stopped_until) > until + until / 500 + LEASE / 10 {
+                let until = until.max(&node.stopped_until);
+                if node.stopped_until <= self.now && self.now > until + until / 500 + LEASE / 10 {
                     return Err(format!("HANG: n{slot} call {} waits past its deadline", call.0));
                 }
             }
