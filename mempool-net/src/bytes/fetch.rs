@@ -32,6 +32,11 @@ impl Peer {
     /// # Errors
     /// [`BytesError`]; a connection that cannot be made or breaks is tried anew before.
     pub async fn get(&self, id: GlobalId, range: ByteRange) -> Result<Answer, BytesError> {
+        if range.is_empty() {
+            let (peer, path) = (self.name(), path_of(id));
+            let message = format!("{range:?} has no bytes");
+            return Err(BytesError::Refused { peer, path, kind: RefusalKind::Range, message });
+        }
         let mut attempts = Attempts::new(self);
         loop {
             match self.ask(id, range, None).await {
@@ -46,7 +51,8 @@ impl Peer {
     }
 
     /// Gets a frame, or a part of it, into a sink that `begin` makes when the head of the answer is known: so it can reserve
-    /// memory before the first byte. `begin` is called on the caller's thread.
+    /// memory before the first byte. `begin` must not wait, for it is called on the runtime's worker: who may have to wait for room
+    /// calls [`get`](Self::get) and [`read_into`](Answer::read_into), and waits between them where that does no harm.
     ///
     /// # Errors
     /// As [`get`](Self::get), and [`BytesError::Sink`] with what `begin` or the sink says.

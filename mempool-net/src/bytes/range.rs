@@ -17,13 +17,18 @@ impl ByteRange {
     /// The whole frame.
     pub const WHOLE: Self = Self { from: 0, to: None };
 
-    /// What the header `Range` says for it; `None` where none is needed.
+    /// Whether it has no bytes, whatever the frame has.
+    pub(crate) fn is_empty(self) -> bool {
+        self.to.is_some_and(|to| to <= self.from)
+    }
+
+    /// What the header `Range` says for it, which is not empty; `None` where none is needed.
     pub(crate) fn header(self) -> Option<String> {
         match (self.from, self.to) {
             (0, None) => None,
             (from, None) => Some(format!("bytes={from}-")),
-            // The header names the last byte. An empty range is asked for as its first byte, and the answer is refused.
-            (from, Some(to)) => Some(format!("bytes={from}-{}", to.saturating_sub(1).max(from))),
+            // The header names the last byte.
+            (from, Some(to)) => Some(format!("bytes={from}-{}", to.saturating_sub(1))),
         }
     }
 }

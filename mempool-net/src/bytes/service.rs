@@ -210,9 +210,14 @@ impl ValueService {
             left = left
                 .checked_sub(piece_bytes as u64)
                 .ok_or_else(|| bent(format!("more than the {bytes} bytes of Content-Length")))?;
+            let slow = sink.may_block();
             let kept = write_piece(sink, piece).await;
             sink = kept.map_err(|error| Refusal::new(RefusalKind::NoRoom, error.to_string()))?;
             progress.note(piece_bytes);
+            if slow {
+                // The time that our own disk took is not the sender's.
+                progress.restart();
+            }
         }
         match left {
             0 => Ok(sink),

@@ -85,6 +85,12 @@ fn each_part_is_that_part_of_the_frame() {
             assert!(part == frame[usize::try_from(from).expect("64 bits")..end], "{from}..{to}");
         }
         assert!(get(&peer, 1, ByteRange { from: 9000, to: None }).await == frame[9000..]);
+        for (from, to) in [(0, 0), (7, 7), (9, 3), (len, len + 1), (u64::MAX - 1, u64::MAX)] {
+            let none = peer.get(id(1), ByteRange { from, to: Some(to) }).await;
+            let error = none.expect_err("no bytes");
+            let kind = RefusalKind::Range;
+            assert!(matches!(&error, BytesError::Refused { kind: k, .. } if *k == kind), "{error}");
+        }
     });
 }
 
