@@ -1,5 +1,6 @@
 //! What an answer, or a request that puts a value, carries: nothing, a line of text, or a frame piece by piece.
 
+use std::collections::VecDeque;
 use std::ops::{ControlFlow, Range};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -42,19 +43,26 @@ struct Sending {
     ahead: Ahead,
 }
 
-/// What another thread is reading.
+/// What other threads are reading.
 #[derive(Default)]
 enum Ahead {
     #[default]
     Nothing,
-    /// The next piece.
-    Piece(JoinHandle<Result<Bytes, Refusal>>),
+    /// The next pieces in order, each with how long it is to be.
+    Pieces(VecDeque<(u64, JoinHandle<Result<Bytes, Refusal>>)>),
     /// All that is left, a few pieces at a time.
     Stream(mpsc::Receiver<Result<Bytes, Refusal>>),
 }
 
 /// How many pieces of a stream wait for the socket.
 const STREAMED_MAX: usize = 2;
+
+/// How many pieces that may wait for a disk are read at a time. With one alone, the socket would wait for each change of
+/// threads, and the disk for each piece to leave.
+const AHEAD_MAX: usize = 4;
+
+/// What is no longer is read where it is sent: one page fault, which reads that much at once.
+const INLINE_BYTES: u64 = 64 << 10;
 
 impl ValueBody {
     /// No bytes.
@@ -102,19 +110,31 @@ impl Sending {
             }
         }
         let read = match &mut self.ahead {
-            Ahead::Piece(piece) => {
+            Ahead::Pieces(pieces) => {
+                let Some((asked, piece)) = pieces.front_mut() else { return Poll::Ready(None) };
                 let read = ready!(Pin::new(piece).poll(cx));
-                self.ahead = Ahead::Nothing;
-                read.unwrap_or_else(|_| Err(failed("reading panicked")))
+                let read = read.unwrap_or_else(|_| Err(failed("reading panicked")));
+                if read.as_ref().is_ok_and(|piece| piece.len() as u64 == *asked) {
+                    pieces.pop_front();
+                } else {
+                    // Those behind it begin where it was to end.
+                    pieces.clear();
+                }
+                read
             }
             Ahead::Stream(pieces) => match ready!(pieces.poll_recv(cx)) {
                 Some(piece) => piece,
                 None if self.left.is_empty() => return Poll::Ready(None),
                 None => Err(failed("the frame ended early")),
             },
-            Ahead::Nothing => match self.next() {
+            Ahead::Nothing => match self.piece_at(self.left.start) {
                 None => return Poll::Ready(None),
-                Some(_) if self.frame.streams() || self.frame.may_block() => {
+                Some(_) if self.frame.streams() => {
+                    self.stream();
+                    return self.poll_piece(cx);
+                }
+                Some(range) if self.frame.may_block() && length(&range) > INLINE_BYTES => {
+                    self.ahead = Ahead::Pieces(VecDeque::new());
                     self.read_ahead();
                     return self.poll_piece(cx);
                 }
@@ -124,21 +144,30 @@ impl Sending {
         Poll::Ready(Some(read.and_then(|piece| self.take(piece))))
     }
 
-    /// Where the next piece is, if anything is left.
-    fn next(&self) -> Option<Range<u64>> {
-        let Range { start, end } = self.left;
-        let end = end.min(start.saturating_add(PIECE_BYTES));
+    /// The piece at `start`, if anything is left there.
+    fn piece_at(&self, start: u64) -> Option<Range<u64>> {
+        let end = self.left.end.min(start.saturating_add(PIECE_BYTES));
         (start < end).then_some(start..end)
     }
 
-    /// Begins to read what comes next on a thread that may wait.
+    /// Begins to read the next pieces on threads that may wait.
     fn read_ahead(&mut self) {
-        let frame = Arc::clone(&self.frame);
-        let Some(range) = self.next() else { return };
-        if !self.frame.streams() {
-            self.ahead = Ahead::Piece(spawn_blocking(move || frame.piece(range)));
-            return;
+        let mut ahead = std::mem::take(&mut self.ahead);
+        if let Ahead::Pieces(pieces) = &mut ahead {
+            let asked = pieces.iter().fold(0, |sum: u64, (asked, _)| sum.saturating_add(*asked));
+            let mut start = self.left.start.saturating_add(asked);
+            while let Some(range) = self.piece_at(start).filter(|_| pieces.len() < AHEAD_MAX) {
+                start = range.end;
+                let (frame, asked) = (Arc::clone(&self.frame), length(&range));
+                pieces.push_back((asked, spawn_blocking(move || frame.piece(range))));
+            }
         }
+        self.ahead = ahead;
+    }
+
+    /// Begins to have the rest made on a thread that may wait.
+    fn stream(&mut self) {
+        let frame = Arc::clone(&self.frame);
         let (give, pieces) = mpsc::channel(STREAMED_MAX);
         self.ahead = Ahead::Stream(pieces);
         let left = self.left.clone();
@@ -167,11 +196,13 @@ impl Sending {
         }
         // Relaxed: a count that is looked at now and then; nothing is read on the strength of it.
         self.taken.fetch_add(bytes, Ordering::Relaxed);
-        if matches!(self.ahead, Ahead::Nothing) && self.frame.may_block() {
-            self.read_ahead();
-        }
+        self.read_ahead();
         Ok(piece)
     }
+}
+
+fn length(range: &Range<u64>) -> u64 {
+    range.end.saturating_sub(range.start)
 }
 
 fn failed(said: impl Into<String>) -> Refusal {
@@ -220,7 +251,7 @@ impl Body for ValueBody {
         SizeHint::with_exact(match &self.0 {
             Content::Nothing => 0,
             Content::Text(text) => text.len() as u64,
-            Content::Frame(sending) => sending.left.end.saturating_sub(sending.left.start),
+            Content::Frame(sending) => length(&sending.left),
         })
     }
 }

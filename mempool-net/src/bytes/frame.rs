@@ -62,8 +62,9 @@ pub trait ServedFrame: Send + Sync + 'static {
     /// When they cannot be read. The body ends there, short of its length, and the receiver sees that it was cut.
     fn piece(&self, range: Range<u64>) -> Result<Bytes, Refusal>;
 
-    /// Whether [`piece`](Self::piece) may wait for a disk. It is then called on a thread that may, one piece ahead of what is
-    /// sent, and has to read what it returns: a map's pages are touched, so that no worker of the runtime waits for them.
+    /// Whether [`piece`](Self::piece) may wait for a disk. A long body is then read on threads that may, a few pieces ahead of
+    /// what is sent; and what it returns has to be there: a map's pages are touched, so that no worker of the runtime waits
+    /// for them.
     fn may_block(&self) -> bool {
         false
     }

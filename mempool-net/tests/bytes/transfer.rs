@@ -131,6 +131,12 @@ fn a_slow_sink_and_a_slow_source_are_kept_off_the_workers() {
         });
         let pieces = Arc::clone(&slow.pieces);
         shelf.put(id(1), slow);
+        // One that gives less than it is asked for.
+        let mut short = Watched::new(&frame);
+        short.may_block = true;
+        short.piece_bytes = 300_000;
+        shelf.put(id(2), short);
+        assert!(get(&peer, 2, ByteRange::WHOLE).await == frame);
         let kept = Kept { slow: true, ..Kept::default() };
         let fetched = peer.fetch(id(1), ByteRange::WHOLE, |_, _| Ok(kept)).await;
         assert!(fetched.expect("a frame").1.bytes == frame);
