@@ -59,6 +59,7 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
         Step::tests("full disk", test::spill(workspace, "full")).bar(11),
         Step::tests("damage", test::damage(workspace, "5000000")).bar(12),
         Step::tests("lifecycle", test::spill(workspace, "lifecycle").env("RACES", "20000")).bar(23),
+        Step::tests("bent requests", bent_requests(workspace, "100000")),
         // The benchmark's own answers, with a tenth of the memory that the tables take.
         Step::check("official answers", test::main_job(workspace, "1", "64MiB")),
         // That it still compiles and counts right; what it measures is for a quiet machine.
@@ -70,6 +71,14 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
     ];
     steps.extend(fuzz::steps(workspace, FUZZ_SECONDS));
     steps
+}
+
+/// Requests that are bent, over live connections.
+fn bent_requests(workspace: &Workspace, count: &str) -> Invocation {
+    workspace
+        .cargo(&["test", "--locked", "--release", "--package", "mempool-net", "--test", "bytes"])
+        .arguments(&["hostile", "--", "--show-output"])
+        .env("BENT_REQUESTS", count)
 }
 
 /// All tests of a package, in release.
