@@ -225,7 +225,7 @@ impl ServedFrame for BufferFrame {
 }
 
 /// Reads a byte of each page, so that all of them are in the page tables.
-fn touch(bytes: &[u8]) {
+pub(crate) fn touch(bytes: &[u8]) {
     const PAGE_BYTES: usize = 4096;
     let sum = bytes.iter().step_by(PAGE_BYTES).fold(0, |sum, byte| sum ^ byte);
     std::hint::black_box(sum);

@@ -196,9 +196,15 @@ async fn try_one(addr: SocketAddr, bytes: &[u8], leaves: bool) -> Result<Option<
         let _ = stream.shutdown().await;
     }
     let mut answer = Vec::new();
-    let read = timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    let read = timeout(PATIENCE, async {
+        if stream.read_buf(&mut answer).await.is_ok_and(|bytes| bytes > 0) {
+            // It has an answer, and does not stay to be cut off.
+            let _ = stream.shutdown().await;
+            let _ = stream.read_to_end(&mut answer).await;
+        }
+    });
     // A reset is an end, too.
-    let _ = read.map_err(|_| format!("no end after {} bytes", answer.len()))?;
+    read.await.map_err(|_| format!("no end after {} bytes", answer.len()))?;
     let said = String::from_utf8_lossy(&answer);
     let status = said.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5));
     match (answer.is_empty(), status) {

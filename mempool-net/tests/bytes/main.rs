@@ -3,6 +3,7 @@
 mod curl;
 mod errors;
 mod hostile;
+mod pools;
 mod served;
 mod support;
 mod transfer;
