@@ -84,6 +84,7 @@ mod events;
 mod evict;
 mod export;
 mod file;
+mod foreign;
 pub mod fork;
 mod frame;
 mod id;
@@ -137,6 +138,7 @@ pub use error::{
 };
 pub use export::Export;
 pub use file::FileRef;
+pub use foreign::{ForeignMap, ForeignMaps};
 pub use frame::{
     Content, Frame, HEADER_BYTES, Header, MAGIC, SECTION_BYTES, SECTIONS_MAX, Section, VERSION,
 };

@@ -14,6 +14,7 @@ use crate::dref::{AnyRef, DRef, References, references};
 use crate::entry::{Cold, Contents, Entry, EntryRef, Held, Home, Pin};
 use crate::error::{Error, Rejected, Result};
 use crate::file::{FileRef, On};
+use crate::foreign::ForeignMaps;
 use crate::id::Id;
 use crate::names::Names;
 use crate::options::SetOptions;
@@ -520,6 +521,13 @@ impl<C: Send + Sync + 'static> Pool<C> {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.shared.stats()
+    }
+
+    /// Where maps of frames are counted that lie with other processes: they count towards the limit of mapped bytes as those
+    /// of the store do. Whoever brings a frame here by a map counts it for as long as the map lives.
+    #[must_use]
+    pub fn foreign_maps(&self) -> ForeignMaps {
+        self.shared.mapped_limit.foreign.clone()
     }
 
     /// Waits until all that drops have left to the reclaimer is done: space on disk, destructors, references

@@ -161,6 +161,7 @@ fn families(stats: &Stats) -> Vec<Family> {
         mapped_limit_bytes,
         mapped_trims,
         mapped_overruns,
+        foreign_mapped_bytes,
         store,
     } = *stats;
     let mut all = vec![
@@ -205,6 +206,11 @@ fn families(stats: &Stats) -> Vec<Family> {
             "mempool_mapped_overruns_total",
             mapped_overruns,
             "Loads that left more mapped than the limit, because readers hold it.",
+        ),
+        gauge(
+            "mempool_foreign_mapped_bytes",
+            foreign_mapped_bytes,
+            "Bytes of other processes' frames that are mapped.",
         ),
         gauge("mempool_mapped_limit_bytes", mapped_limit_bytes, "The limit; absent without one."),
     ];

@@ -815,6 +815,7 @@ impl Shared {
             mapped_limit_bytes: self.mapped_limit.bytes(),
             mapped_trims: read(&self.mapped_limit.trims),
             mapped_overruns: read(&self.mapped_limit.overruns),
+            foreign_mapped_bytes: self.mapped_limit.foreign.bytes(),
             store: self.back.store.usage(),
         }
     }

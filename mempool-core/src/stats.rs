@@ -57,6 +57,8 @@ pub struct Stats {
     pub mapped_trims: u64,
     /// Loads that left more mapped than the limit, because readers hold it.
     pub mapped_overruns: u64,
+    /// Bytes of frames that lie with other processes and are mapped from there. They count towards the limit of mapped bytes.
+    pub foreign_mapped_bytes: u64,
     /// What the store says.
     pub store: StoreUsage,
 }

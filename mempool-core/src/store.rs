@@ -207,7 +207,8 @@ pub trait SpillStore: Send + Sync + 'static {
         Ok(())
     }
 
-    /// A read-only descriptor of the frame's segment with its offset and length, where it may leave the process.
+    /// A read-only descriptor of the frame's file with its offset and length, where it may leave the process: the frame has
+    /// the file to itself, no byte of it changes from now on, and it is never made shorter, whatever becomes of the value.
     fn share(&self, handle: &Handle) -> Option<(File, u64, u64)> {
         let _ = handle;
         None

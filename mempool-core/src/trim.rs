@@ -8,6 +8,7 @@
 //! of them than a part of the memory limit has room for. Those that were made a moment ago go first (`young.rs`).
 
 use crate::entry::{Entry, Held};
+use crate::foreign::ForeignMaps;
 use crate::recency::Verdict;
 use crate::shared::Shared;
 use crate::stats::{count, read};
@@ -28,6 +29,8 @@ pub(crate) struct MappedLimit {
     pause: AtomicU64,
     /// Whether a thread is trimming; others go on meanwhile.
     trimming: AtomicBool,
+    /// What views look at that the store does not know of.
+    pub(crate) foreign: ForeignMaps,
     /// Values whose views were let go of.
     pub(crate) trims: AtomicU64,
     /// Loads that left more mapped than the limit, because readers hold it.
@@ -63,6 +66,7 @@ impl MappedLimit {
             young: Young::new(views_max),
             pause: AtomicU64::new(0),
             trimming: AtomicBool::new(false),
+            foreign: ForeignMaps::default(),
             trims: AtomicU64::new(0),
             overruns: AtomicU64::new(0),
         }
@@ -110,13 +114,18 @@ impl Shared {
         if let Some(grown) = limit.young.grown() {
             self.let_grow(grown);
         }
-        let mapped = self.back.store.mapped_bytes();
+        let mapped = self.mapped_bytes();
         if limit.is_due(mapped) && !limit.trimming.swap(true, Ordering::Acquire) {
             let held = self.trim();
             limit.pause.store(held / LOOKS_PER_LOAD, Ordering::Relaxed);
             limit.trimming.store(false, Ordering::Release);
         }
-        count(&limit.overruns, u64::from(self.back.store.mapped_bytes() > limit.bytes));
+        count(&limit.overruns, u64::from(self.mapped_bytes() > limit.bytes));
+    }
+
+    /// Bytes of all maps that views look at: the store's, and other processes'.
+    fn mapped_bytes(&self) -> u64 {
+        self.back.store.mapped_bytes().saturating_add(self.mapped_limit.foreign.bytes())
     }
 
     /// Lets a young view go, or orders it among the others.
@@ -159,7 +168,7 @@ impl Shared {
         // Small values lie together in a block that counts as a whole, so it may take many of them to free one.
         for factor in (0..u64::BITS).map(|round| 1 << round) {
             self.back.store.trim();
-            let mapped = self.back.store.mapped_bytes();
+            let mapped = self.mapped_bytes();
             if mapped <= wanted {
                 return 0;
             }

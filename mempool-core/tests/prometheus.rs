@@ -119,9 +119,9 @@ fn every_figure_is_told_in_its_unit() {
     assert_eq!(value("mempool_written_bytes_total"), stats.written_bytes);
     assert_eq!(value("mempool_frames_live_bytes"), value("mempool_store_live_bytes"));
     let counters = families.values().filter(|family| family.kind == "counter").count();
-    assert_eq!((families.len(), counters), (27, 17), "{:?}", families.keys());
+    assert_eq!((families.len(), counters), (28, 17), "{:?}", families.keys());
     let sizes = families.keys().filter(|name| name.ends_with("_bytes"));
-    assert_eq!(sizes.count(), 8, "{:?}", families.keys());
+    assert_eq!(sizes.count(), 9, "{:?}", families.keys());
 }
 
 #[test]

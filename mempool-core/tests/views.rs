@@ -87,3 +87,23 @@ fn a_view_that_is_held_stays_while_others_go() {
     assert_eq!((stats.values, stats.used_bytes, stats.live_disk_bytes), (0, 0, 0));
     pool.close().unwrap();
 }
+
+/// A map of another process's frame takes from the limit, which the views of our own then make up for.
+#[test]
+fn maps_of_other_processes_count_towards_the_mapped_limit() {
+    let pool = PoolOptions::new().memory_limit(1 << 20).mapped_limit(1000).open(Blob);
+    let all = spilled(&pool, 2);
+    let maps = pool.foreign_maps();
+    pool.get(&all[0]).unwrap();
+    assert_eq!(pool.stats().mapped_overruns, 0, "the store maps little");
+    let foreign = maps.count(1001);
+    assert_eq!(pool.stats().foreign_mapped_bytes, 1001);
+    pool.get(&all[1]).unwrap();
+    let stats = pool.stats();
+    assert_eq!(stats.mapped_overruns, 1, "what is mapped elsewhere cannot be let go of here");
+    assert!(stats.mapped_trims > 0, "what could be was");
+    drop(foreign);
+    assert_eq!(pool.stats().foreign_mapped_bytes, 0);
+    pool.get(&all[0]).unwrap();
+    assert_eq!(pool.stats().mapped_overruns, 1);
+}

@@ -16,6 +16,7 @@ macro_rules! mutant {
 }
 
 pub mod bytes;
+pub mod host;
 mod identity;
 pub mod protocol;
 pub mod security;

@@ -749,8 +749,14 @@ impl SpillStore for Volume {
         if self.options.chain.decodes() {
             return None;
         }
-        let (segment, _) = self.segment(handle).ok()?;
-        segment.condemn();
+        // Nor may he see what else lies in a shared segment, which would never be filled again.
+        let (segment, shared) = self.segment(handle).ok()?;
+        if shared {
+            return None;
+        }
+        if !mutant!("exported_file_recycled") {
+            segment.condemn();
+        }
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let (dir, name) = (self.files.session().dir(), &segment.file().name);
         let file = rustix::fs::openat(dir, name, flags, Mode::empty());

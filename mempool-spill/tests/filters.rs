@@ -382,11 +382,15 @@ fn filtered_frames_are_not_handed_over() {
     let id = Id { slot: 1, generation: 1 };
     let write = |options: SpillOptions| {
         let store = options.open().unwrap();
-        let handle = with_frame(id, &[(64, &[7; 100])], |frame| store.write(frame)).unwrap();
-        store.share(&handle.unwrap()).is_some()
+        let write = |len| {
+            let bytes = vec![7; len];
+            let handle = with_frame(id, &[(64, &bytes)], |frame| store.write(frame)).unwrap();
+            store.share(&handle.unwrap()).is_some()
+        };
+        (write(100), write(4 << 20))
     };
-    assert!(write(scratch.options()));
-    assert!(!write(with_chain(scratch.options(), "l")));
+    assert_eq!(write(scratch.options()), (false, true), "one that has a file to itself");
+    assert_eq!(write(with_chain(scratch.options(), "l")), (false, false));
 }
 
 #[test]

@@ -3,11 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test")]
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt as _, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mempool_core::{Blob, Buffer, DRef, ErrorKind, Pool, PoolOptions, StoreUsage};
+use mempool_core::testing::with_frame;
+use mempool_core::{
+    Blob, Buffer, DRef, ErrorKind, Id, Pool, PoolOptions, SpillStore as _, StoreUsage,
+};
 use mempool_spill::{Directories, DiskCall, DiskFault, FaultyDisk, Placement, SpillOptions};
 
 /// A directory of its own for one test.
@@ -276,4 +279,32 @@ fn a_disk_that_cannot_give_space_back_only_takes_longer() {
     }
     drop((kept, more));
     pool.close().unwrap();
+}
+
+/// Another process may have it mapped.
+#[test]
+fn a_file_that_was_handed_over_is_never_written_anew() {
+    let scratch = Scratch::new("handed-over");
+    let store = SpillOptions::new(&scratch.0).segment_bytes(SMALL.segment).open().unwrap();
+    let id = Id { slot: 1, generation: 1 };
+    let write = |fill: u8| {
+        let content = vec![fill; 512 << 10];
+        with_frame(id, &[(64, &content)], |frame| store.write(frame)).unwrap().unwrap()
+    };
+    let handed = write(7);
+    let (file, offset, bytes) = store.share(&handed).unwrap();
+    assert_eq!((offset, bytes), (0, handed.bytes));
+    assert!(file.write_at(b"x", 0).is_err(), "it is open for reading alone");
+    let other = write(8);
+    store.free(&handed);
+    store.free(&other);
+    assert_eq!(file.metadata().unwrap().nlink(), 0, "unlinked at once");
+    // The other one's file is taken first, if it is kept for later; then this one's would be.
+    let again: Vec<_> = (0..4).map(|_| write(9)).collect();
+    let mut found = vec![0; usize::try_from(bytes).unwrap()];
+    file.read_exact_at(&mut found, 0).unwrap();
+    assert!(found.ends_with(&[7; 512 << 10]), "it was written over");
+    again.iter().for_each(|handle| store.free(handle));
+    assert!(file.metadata().unwrap().len() >= bytes, "and it is not made shorter");
+    assert!(store.share(&handed).is_none(), "there is no such frame any more");
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask bench core|spill|small|writing|filter|arrays|columns|net|peers|duckdb`: prints the machine, then runs that bench
+//! `cargo xtask bench core|spill|small|writing|filter|arrays|columns|net|host|peers|duckdb`: prints the machine, then runs that bench
 //! program. Measures nothing itself.
 
 use std::path::PathBuf;
@@ -11,7 +11,8 @@ use crate::machine::Machine;
 use crate::workspace::Workspace;
 
 /// All there are, as a person reads them.
-const NAMES: &str = "core, spill, small, writing, filter, arrays, columns, net, peers, duckdb";
+const NAMES: &str =
+    "core, spill, small, writing, filter, arrays, columns, net, host, peers, duckdb";
 /// Name on the command line, package, bench target.
 const BENCHES: &[(&str, &str, &str)] = &[
     ("core", "mempool-core", "core"),
@@ -19,6 +20,7 @@ const BENCHES: &[(&str, &str, &str)] = &[
     ("small", "mempool-spill", "small"),
     ("writing", "mempool-spill", "writing"),
     ("filter", "mempool-spill", "filter"),
+    ("host", "mempool-net", "host"),
 ];
 /// What others offer for the job, in packages outside the workspace: for a store, for arrays, and for moving bytes.
 pub(crate) const PEERS: &str = "bench-peers/Cargo.toml";

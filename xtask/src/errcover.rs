@@ -21,6 +21,8 @@ const ENUMS: &[(&str, &str)] = &[
     ("mempool-net/src/security/error.rs", "IdentityFault"),
     ("mempool-net/src/security/error.rs", "ExportError"),
     ("mempool-net/src/security/error.rs", "ExportNameFault"),
+    ("mempool-net/src/host/error.rs", "HostError"),
+    ("mempool-net/src/host/error.rs", "DescriptorFault"),
 ];
 
 /// Prints every variant with its test.

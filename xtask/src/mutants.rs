@@ -125,6 +125,12 @@ const MUTANTS: &[Mutant] = &[
         "views",
         "of_many_views_those_that_are_read_again_stay",
     ),
+    mutant(
+        "exported_file_recycled",
+        "mempool-spill",
+        "space",
+        "a_file_that_was_handed_over_is_never_written_anew",
+    ),
     mutant("foreign_root_taken", "mempool-spill", "lifecycle", "another_users_root_is_refused"),
     mutant(
         "reserve_ignored",

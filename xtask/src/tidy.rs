@@ -29,6 +29,8 @@ const UNSAFE_FILES: &[&str] = &[
     "mempool-arrays/src/arrow/incoming.rs",
     "mempool-arrays/src/arrow/outgoing.rs",
     "mempool-arrays/tests/arrow_foreign.rs",
+    "mempool-net/src/host/map.rs",
+    "mempool-net/src/host/process.rs",
     "mempool-spill/src/map.rs",
     "mempool-spill/src/sigbus.rs",
     "mempool-spill/tests/map_file.rs",
