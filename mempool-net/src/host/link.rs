@@ -122,6 +122,10 @@ impl HostLink {
         maps: &ForeignMaps,
     ) -> Result<Given, HostError> {
         let inner = &self.0;
+        // In a forked child the connections are the parent's.
+        if !inner.maker.is_here() {
+            return Err(HostError::Closed { peer: self.peer() });
+        }
         let channel = inner.take_channel()?;
         match inner.ask(&channel, value) {
             // What comes later on that connection would answer nobody's request: it ends.
