@@ -148,3 +148,48 @@ fn parts_of_nested_arrays_lie_in_the_map() {
     pool.close().unwrap();
     std::fs::remove_dir_all(&directory).unwrap();
 }
+
+/// Where the bytes of these parts lie, as far as they are lent.
+fn lie_in(parts: [&Buffer; 2], lent: &[std::ops::Range<usize>]) -> bool {
+    parts.iter().all(|part| lent.iter().any(|range| range.contains(&part.as_ptr().addr())))
+}
+
+#[test]
+fn an_array_is_sent_from_where_it_lies_and_read_where_it_came() {
+    let text: Vec<String> = (0..50_000).map(|n| format!("text {n}")).collect();
+    let strings: Strings<i64> = text.iter().map(String::as_str).collect();
+    let directories = ["sent", "received"].map(directory);
+    let [from, to] = [0, 1].map(|at| pool(&directories[at], 16 << 20));
+    let value = from.set(strings).unwrap();
+    for mapped in [false, true] {
+        let export = from.export(&value.untyped()).unwrap();
+        let lent = export.slices(0..u64::MAX).unwrap().unwrap();
+        let addresses: Vec<_> = lent
+            .iter()
+            .map(|part| part.as_ptr_range().start.addr()..part.as_ptr_range().end.addr())
+            .collect();
+        let view = from.get(&value).unwrap();
+        // A map of a frame is as good as another of the same.
+        assert!(mapped || lie_in(parts(&view), &addresses));
+        let content = &lent[lent.len() - 1];
+        assert_eq!(mapped, is_mapped(content, &directories[0]));
+        drop(view);
+
+        let mut receiving = to.receive(export.frame_bytes()).unwrap();
+        lent.iter().for_each(|part| receiving.write(part).unwrap());
+        let name = export.type_name();
+        let received = receiving.finish(name, Vec::new(), Default::default()).unwrap();
+        let used = to.stats().used_bytes;
+        let received = to.typed::<Strings<i64>>(&received).unwrap();
+        let view = to.get(&received).unwrap();
+        assert!(view.iter().eq(text.iter().map(String::as_str)));
+        assert_eq!(to.stats().used_bytes, used, "nothing was copied");
+        // It can be evicted as any array can, and is the same then.
+        drop(view);
+        to.move_to_disk(&received).unwrap();
+        assert_eq!(to.stats().used_bytes, 0);
+        assert!(to.get(&received).unwrap().iter().eq(text.iter().map(String::as_str)));
+        drop((received, lent, export));
+        from.move_to_disk(&value).unwrap();
+    }
+}
