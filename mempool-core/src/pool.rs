@@ -39,7 +39,9 @@ use crate::word::{Eviction, State, Word};
 /// `set`, `try_set`, `set_with`, `reserve`, `builder` and `set_memory_limit` may write victims to disk, and all but
 /// `try_set` and `try_reserve` may wait for pins. `get` and `get_owned` of a value in memory do neither; of a
 /// spilled one they read from disk, and so does `get_many`; `prefetch` leaves that to a thread of the pool's. `move_to_disk`, `copy_to_disk`, `save_to_disk`, `get_file`, `retain`, `forget_retained`
-/// and every `close` do disk I/O. `delete`, `stats`, `is_in_memory`, `is_on_disk`, what is about names and every drop do none. From async code run what may block on the
+/// and every `close` do disk I/O. `delete`, `stats`, `is_in_memory`, `is_on_disk`, what is about names and every drop do none. Of a
+/// value of another pool's, `get`, `delete`, `move_to_disk`, `copy_to_disk` and `save_to_disk` wait for its owner. `export` reads from disk what is
+/// there, and `receive` waits for room. From async code run what may block on the
 /// runtime's blocking threads; [`PinnedOwned`] is `'static` and `Send`, so a guard may cross an await.
 ///
 /// # Forks

@@ -6,12 +6,15 @@
 #![cfg(feature = "testing")]
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test")]
 
+mod remotes;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use mempool_core::testing::{Call, FaultyStore, Switch};
 use mempool_core::{
-    Blob, Buffer, DRef, Error, FileRef, Id, MemoryStore, PinnedOwned, Policy, Pool, PoolOptions,
-    Reservation, SetOptions, StoreErrorKind, Untyped, WriteAhead,
+    ALIGNMENT, Blob, Buffer, DRef, Error, FileRef, Id, MemoryStore, PinnedOwned, Policy, Pool,
+    PoolOptions, Reservation, SetOptions, StoreErrorKind, Untyped, WriteAhead,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
@@ -20,6 +23,10 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRu
 #[derive(Clone, Debug)]
 enum Op {
     Set { percent: u32, discardable: bool },
+    Receive { percent: u32, discardable: bool },
+    Adopt { percent: u32 },
+    Export(usize),
+    Find(usize),
     Get(usize),
     GetMany(Vec<usize>),
     Pin(usize),
@@ -51,6 +58,11 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(percent, discardable)| Op::Set { percent, discardable }),
         1 => (60_u32..140, prop::bool::weighted(0.15))
             .prop_map(|(percent, discardable)| Op::Set { percent, discardable }),
+        2 => (0_u32..120, prop::bool::weighted(0.15))
+            .prop_map(|(percent, discardable)| Op::Receive { percent, discardable }),
+        2 => (0_u32..110).prop_map(|percent| Op::Adopt { percent }),
+        1 => any::<usize>().prop_map(Op::Export),
+        1 => any::<usize>().prop_map(Op::Find),
         5 => any::<usize>().prop_map(Op::Get),
         1 => prop::collection::vec(any::<usize>(), 0..6).prop_map(Op::GetMany),
         2 => any::<usize>().prop_map(Op::Pin),
@@ -114,6 +126,8 @@ struct Entry {
     place: Place,
     on_disk: bool,
     discardable: bool,
+    /// Another pool has its frame: a get brings it into memory, and an eviction writes nothing.
+    remote: bool,
     deleted: bool,
     pins: u32,
     /// References of the test's, guards and names included.
@@ -144,6 +158,8 @@ struct Model {
     clean: u64,
     discards: u64,
     loads: u64,
+    /// Frames that came from another pool.
+    fetches: u64,
 }
 
 impl Model {
@@ -340,14 +356,35 @@ impl Model {
     }
 
     fn set(&mut self, charge: u64, discardable: bool) -> Answer {
-        let place = match self.take(charge) {
-            Answer::Done => Place::Resident,
-            Answer::TooLarge if !discardable => match self.write() {
-                true => Place::Spilled,
-                false => return Answer::Store,
-            },
-            other => return other,
-        };
+        match self.take(charge) {
+            Answer::Done => self.put(charge, Place::Resident, discardable),
+            Answer::TooLarge if !discardable => self.put_on_disk(charge),
+            other => other,
+        }
+    }
+
+    /// A frame that comes from elsewhere: it goes to the store where there is no room.
+    fn receive(&mut self, charge: u64, discardable: bool) -> Answer {
+        match self.take(charge) {
+            Answer::Done => self.put(charge, Place::Resident, discardable),
+            Answer::TooLarge | Answer::NoRoom => self.put_on_disk(charge),
+            other => other,
+        }
+    }
+
+    fn adopt(&mut self, charge: u64) {
+        self.put(charge, Place::Spilled, false);
+        self.entries.last_mut().unwrap().remote = true;
+    }
+
+    fn put_on_disk(&mut self, charge: u64) -> Answer {
+        match self.write() {
+            true => self.put(charge, Place::Spilled, false),
+            false => Answer::Store,
+        }
+    }
+
+    fn put(&mut self, charge: u64, place: Place, discardable: bool) -> Answer {
         let on_disk = place == Place::Spilled;
         if !on_disk {
             self.drain();
@@ -357,7 +394,8 @@ impl Model {
             charge,
             place,
             on_disk,
-            discardable: discardable && !on_disk,
+            discardable,
+            remote: false,
             deleted: false,
             pins: 0,
             held: 1,
@@ -384,7 +422,17 @@ impl Model {
         if let Some(refusal) = self.refusal(at) {
             return refusal;
         }
-        if self.entries[at].place == Place::Spilled {
+        if self.entries[at].place == Place::Spilled && self.entries[at].remote {
+            match self.take(self.entries[at].charge) {
+                Answer::Done => self.drain(),
+                other => return other,
+            }
+            self.entries[at].place = Place::Resident;
+            self.entries[at].stamp = self.tick();
+            self.arrive(at);
+            self.loads += 1;
+            self.fetches += 1;
+        } else if self.entries[at].place == Place::Spilled {
             self.entries[at].place = Place::Mapped;
             self.loads += 1;
         }
@@ -413,6 +461,20 @@ impl Model {
         }
         self.entries[at].place = Place::Spilled;
         Answer::Done
+    }
+
+    /// A frame that is not here is brought here for it, and does not stay.
+    fn save(&mut self, at: usize) -> Answer {
+        let (remote, place) = (self.entries[at].remote, self.entries[at].place);
+        match self.refusal(at) {
+            Some(refusal) => refusal,
+            None if remote && place == Place::Spilled => {
+                let taken = self.take(self.entries[at].charge);
+                self.fetches += u64::from(taken == Answer::Done);
+                taken
+            }
+            None => Answer::Done,
+        }
     }
 
     fn copy_to_disk(&mut self, at: usize) -> Answer {
@@ -461,6 +523,7 @@ struct Pair {
     ids: Vec<Id>,
     reservations: Vec<Reservation>,
     lens: Vec<usize>,
+    owners: Vec<Arc<remotes::Owner>>,
     steps: u64,
     pressed: u64,
 }
@@ -495,6 +558,7 @@ impl Pair {
             clean: 0,
             discards: 0,
             loads: 0,
+            fetches: 0,
         };
         Self {
             pool,
@@ -509,6 +573,7 @@ impl Pair {
             ids: Vec::new(),
             reservations: Vec::new(),
             lens: Vec::new(),
+            owners: Vec::new(),
             steps: 0,
             pressed: 0,
         }
@@ -526,6 +591,11 @@ impl Pair {
         let share = |percent: u32| self.base * u64::from(percent) / 100;
         match *op {
             Op::Set { percent, discardable } => self.set(share(percent) as usize, discardable)?,
+            Op::Receive { percent, discardable } => {
+                self.receive(share(percent) as usize, discardable)?;
+            }
+            Op::Adopt { percent } => self.adopt(share(percent) as usize),
+            Op::Find(index) => self.find(index)?,
             Op::FailWrites { .. } if self.background => {}
             Op::FailWrites { skip, times } => {
                 self.switch.heal();
@@ -581,6 +651,7 @@ impl Pair {
             Op::GetMany(ref picks) => self.get_many(picks)?,
             Op::Get(i)
             | Op::Name(i, _)
+            | Op::Export(i)
             | Op::Pin(i)
             | Op::Clone(i)
             | Op::Drop(i)
@@ -598,7 +669,9 @@ impl Pair {
 
     /// All or none: where one is gone, nothing was read.
     fn get_many(&mut self, picks: &[usize]) -> Result<(), TestCaseError> {
-        let picked: Vec<_> = picks.iter().filter_map(|&pick| self.pick(pick)).collect();
+        let picked = picks.iter().filter_map(|&pick| self.pick(pick));
+        // Room for what is brought here makes it a matter of which comes first.
+        let picked: Vec<_> = picked.filter(|&(at, _)| !self.model.entries[at].remote).collect();
         let got = self.pool.get_many(picked.iter().map(|(_, reference)| reference));
         let refused = picked.iter().position(|&(at, _)| self.model.refusal(at).is_some());
         match (got, refused) {
@@ -632,10 +705,72 @@ impl Pair {
         let set = set.map_err(Error::from);
         prop_assert_eq!(answer(&set), self.model.set(charge, discardable));
         if let Ok(reference) = set {
-            self.lens.push(len);
-            self.ids.push(reference.id());
-            self.held.push(vec![reference]);
+            self.hold(reference, len);
         }
+        Ok(())
+    }
+
+    fn receive(&mut self, len: usize, discardable: bool) -> Result<(), TestCaseError> {
+        let at = self.lens.len();
+        let frame = remotes::frame_of(&vec![byte(at, len); len], 0);
+        let charge = Buffer::allocation_bytes(frame.len(), ALIGNMENT).unwrap();
+        let options = if discardable { SetOptions::new().discardable() } else { SetOptions::new() };
+        let received = self.pool.receive(frame.len() as u64).and_then(|mut receiving| {
+            receiving.write(&frame)?;
+            receiving.finish("bytes", Vec::new(), options)
+        });
+        prop_assert_eq!(answer(&received), self.model.receive(charge, discardable));
+        if let Ok(received) = received {
+            self.hold(self.pool.typed(&received).unwrap(), len);
+        }
+        Ok(())
+    }
+
+    fn adopt(&mut self, len: usize) {
+        let at = self.lens.len();
+        let frame = remotes::frame_of(&vec![byte(at, len); len], 0);
+        self.model.adopt(Buffer::allocation_bytes(frame.len(), ALIGNMENT).unwrap());
+        let owner = remotes::Owner::new(frame);
+        let adopted = self.pool.adopt_remote(owner.value(Vec::new())).unwrap();
+        self.owners.push(owner);
+        self.hold(self.pool.typed(&adopted).unwrap(), len);
+    }
+
+    fn hold(&mut self, reference: DRef<Value>, len: usize) {
+        self.lens.push(len);
+        self.ids.push(reference.id());
+        self.held.push(vec![reference]);
+    }
+
+    /// A value is found by its id while somebody refers to it and it is not gone.
+    fn find(&self, index: usize) -> Result<(), TestCaseError> {
+        if let Some(at) = index.checked_rem(self.ids.len()) {
+            let there = self.model.entries[at].held > 0 && self.model.refusal(at).is_none();
+            let found = self.pool.find(self.ids[at]);
+            prop_assert_eq!(found.map(|found| found.id()), there.then_some(self.ids[at]));
+        }
+        Ok(())
+    }
+
+    /// The frame of a value shows its bytes, wherever they are, and nothing becomes of it.
+    fn export(&self, at: usize, reference: &DRef<Value>) -> Result<(), TestCaseError> {
+        let entry = &self.model.entries[at];
+        let exported = self.pool.export(&reference.untyped());
+        if let (Some(refusal), exported) = (self.model.refusal(at), &exported) {
+            prop_assert_eq!(answer(exported), refusal);
+            return Ok(());
+        }
+        if entry.remote && entry.place == Place::Spilled {
+            let elsewhere = matches!(exported, Err(Error::Elsewhere { .. }));
+            prop_assert!(elsewhere, "value {}", at);
+            return Ok(());
+        }
+        let exported = exported.unwrap();
+        let mut whole = vec![0; exported.frame_bytes() as usize + 1];
+        prop_assert_eq!(exported.read_at(0, &mut whole).unwrap(), whole.len() - 1);
+        let content = &whole[192..whole.len() - 1];
+        prop_assert_eq!(content.len(), self.lens[at]);
+        prop_assert!(content.iter().all(|&found| found == byte(at, self.lens[at])));
         Ok(())
     }
 
@@ -667,6 +802,12 @@ impl Pair {
         Ok(())
     }
 
+    /// A file that can be read without room: that of a remote value is brought here each time.
+    fn keep(&mut self, at: usize, file: Option<FileRef<Value>>) {
+        let file = file.filter(|_| !self.model.entries[at].remote);
+        self.files.extend(file.map(|file| (at, file)));
+    }
+
     fn step_on(
         &mut self,
         op: &Op,
@@ -693,6 +834,7 @@ impl Pair {
                     self.guards.push((at, guard));
                 }
             }
+            Op::Export(_) => self.export(at, reference)?,
             Op::Clone(_) => {
                 self.held[at].push(reference.clone());
                 self.model.entries[at].held += 1;
@@ -709,12 +851,12 @@ impl Pair {
             Op::Move(_) => {
                 let moved = self.pool.move_to_disk(reference);
                 prop_assert_eq!(answer(&moved), self.model.move_to_disk(at));
-                self.files.extend(moved.ok().map(|file| (at, file)));
+                self.keep(at, moved.ok());
             }
             Op::Copy(_) => {
                 let copied = self.pool.copy_to_disk(reference);
                 prop_assert_eq!(answer(&copied), self.model.copy_to_disk(at));
-                self.files.extend(copied.ok().map(|file| (at, file)));
+                self.keep(at, copied.ok());
             }
             Op::Name(_, name) => {
                 let named = self.pool.set_name(&name.to_string(), reference);
@@ -728,8 +870,7 @@ impl Pair {
             }
             Op::Save(_) => {
                 let saved = self.pool.save_to_disk(reference, format!("value {at}"));
-                let expected = self.model.refusal(at).unwrap_or(Answer::Done);
-                prop_assert_eq!(answer(&saved), expected);
+                prop_assert_eq!(answer(&saved), self.model.save(at));
                 self.files.extend(saved.ok().map(|file| (at, file)));
             }
             _ => unreachable!("the other operations need no value"),
@@ -754,6 +895,7 @@ impl Pair {
             prop_assert_eq!(stats.background_writes, 0);
         }
         prop_assert_eq!((stats.discards, stats.loads), (model.discards, model.loads));
+        prop_assert_eq!(stats.remote_loads, model.fetches);
         let mut whole = model.reserved;
         for (at, references) in self.held.iter().enumerate() {
             let (Some(reference), entry) = (references.first(), &model.entries[at]) else {
@@ -787,6 +929,7 @@ impl Pair {
         let stats = self.pool.stats();
         prop_assert_eq!((stats.used_bytes, stats.values), (0, 0));
         prop_assert_eq!((stats.live_disk_bytes, stats.store.live_bytes), (0, 0));
+        prop_assert!(self.owners.iter().all(|owner| owner.releases() == 1));
         Ok([self.steps, self.pressed, self.model.ahead, stats.background_writes])
     }
 }
