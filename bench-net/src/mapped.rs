@@ -63,7 +63,7 @@ fn with_file(ends: &Ends, path: &Path, frame: Vec<u8>) -> Outcome<()> {
         Figure::Rate(bytes),
         &mut [
             Side::new("pages met by the socket's write", None, || warm(false)),
-            Side::new("pages touched one piece ahead, on a thread that may wait", None, || {
+            Side::new("pages touched a few pieces ahead, on threads that may wait", None, || {
                 warm(true)
             }),
         ],

@@ -244,6 +244,36 @@ const MUTANTS: &[Mutant] = &[
         "a_part_is_written_from_its_own_start",
     ),
     mutant("fork_forgotten", "mempool-spill", "fork", "what_a_child_looks_at_never_changes"),
+    mutant(
+        "resumed_elsewhere",
+        "mempool-net",
+        "bytes",
+        "transfer::a_transfer_goes_on_where_its_connection_broke",
+    ),
+    mutant(
+        "if_range_ignored",
+        "mempool-net",
+        "bytes",
+        "served::a_range_of_another_frame_is_answered_with_the_whole",
+    ),
+    mutant(
+        "frame_sum_ignored",
+        "mempool-net",
+        "bytes",
+        "transfer::what_was_damaged_on_the_way_is_seen",
+    ),
+    mutant(
+        "never_reader_kept",
+        "mempool-net",
+        "bytes",
+        "transfer::an_asker_who_never_reads_holds_nothing_for_long",
+    ),
+    mutant(
+        "wrong_piece_sent",
+        "mempool-net",
+        "bytes",
+        "served::a_source_that_gives_wrong_pieces_ends_the_body",
+    ),
 ];
 
 /// Plants the bugs whose names contain one of the arguments, or all.
@@ -288,8 +318,9 @@ fn try_one(workspace: &Workspace, one: &Mutant, log: &mut File) -> Result<&'stat
 
 /// The test alone. A name that matches none would pass, and so show as not caught.
 fn call(workspace: &Workspace, one: &Mutant) -> Invocation {
-    // Arrays need no doubles of their own.
-    let features = if one.package == "mempool-arrays" { "mutants" } else { "mutants,testing" };
+    // Arrays and net need no doubles of their own.
+    let doubles = !["mempool-arrays", "mempool-net"].contains(&one.package);
+    let features = if doubles { "mutants,testing" } else { "mutants" };
     workspace
         .cargo(&["test", "--locked", "--package", one.package, "--features", features])
         .arguments(&["--test", one.binary, "--", "--exact", one.test])
@@ -303,9 +334,13 @@ mod tests {
     fn each_test_is_there() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         for one in MUTANTS {
-            let path = root.join(one.package).join("tests").join(format!("{}.rs", one.binary));
+            let tests = root.join(one.package).join("tests");
+            let (path, test) = match one.test.split_once("::") {
+                Some((file, test)) => (tests.join(one.binary).join(format!("{file}.rs")), test),
+                None => (tests.join(format!("{}.rs", one.binary)), one.test),
+            };
             let text = std::fs::read_to_string(&path).unwrap();
-            assert!(text.contains(&format!("fn {}()", one.test)), "{} in {path:?}", one.test);
+            assert!(text.contains(&format!("fn {test}()")), "{test} in {path:?}");
         }
     }
 
@@ -313,13 +348,18 @@ mod tests {
     fn each_bug_is_planted() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let planted = |one: &Mutant| {
-            let files = std::fs::read_dir(root.join(one.package).join("src")).unwrap();
-            let core = std::fs::read_dir(root.join("mempool-core/src")).unwrap();
-            files.chain(core).any(|file| {
-                let path = file.unwrap().path();
-                let text = std::fs::read_to_string(path).unwrap_or_default();
-                text.contains(&format!("mutant!(\"{}\")", one.name))
-            })
+            let mut open = vec![root.join(one.package).join("src"), root.join("mempool-core/src")];
+            while let Some(directory) = open.pop() {
+                for file in std::fs::read_dir(directory).unwrap() {
+                    let path = file.unwrap().path();
+                    let text = std::fs::read_to_string(&path).unwrap_or_default();
+                    if text.contains(&format!("mutant!(\"{}\")", one.name)) {
+                        return true;
+                    }
+                    open.extend(path.is_dir().then_some(path));
+                }
+            }
+            false
         };
         for one in MUTANTS {
             assert!(planted(one), "{}", one.name);

@@ -190,6 +190,7 @@ impl Sending {
         let bytes = piece.len() as u64;
         match self.left.start.checked_add(bytes) {
             Some(start) if bytes > 0 && start <= self.left.end => self.left.start = start,
+            _ if mutant!("wrong_piece_sent") => {}
             _ => {
                 return Err(failed(format!("a piece of {bytes} bytes for {:?}", self.left)));
             }

@@ -40,7 +40,7 @@ impl Checked<BufferMut> {
             let (expected, found) = (header.frame_bytes, frame.len() as u64);
             return Err(FrameDamage::Length { expected, found });
         }
-        if header.content_checksum != found {
+        if header.content_checksum != found && !mutant!("frame_sum_ignored") {
             let expected = header.content_checksum;
             return Err(FrameDamage::Checksum { part: "content", expected, found });
         }

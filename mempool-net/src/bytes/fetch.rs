@@ -394,7 +394,8 @@ impl Answer {
         let bytes = part.end.saturating_sub(part.start);
         loop {
             attempts.next(trouble, received, bytes).await?;
-            match peer.ask(id, left.clone().into(), Some(&tag)).await {
+            let start = if mutant!("resumed_elsewhere") { part.start } else { left.start };
+            match peer.ask(id, (start..left.end).into(), Some(&tag)).await {
                 Ok(opened) => {
                     // What the caller saw first stays what it sees.
                     let opened = Opened { head, part, ..opened };

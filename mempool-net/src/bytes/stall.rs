@@ -35,7 +35,7 @@ impl<S> WriteDeadline<S> {
         cx: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
+        if written.is_ready() || mutant!("never_reader_kept") {
             self.waiting = false;
             return written;
         }
