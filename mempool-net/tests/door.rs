@@ -239,9 +239,12 @@ fn a_peer_has_as_many_connections_as_it_may() {
         assert_eq!(service.guard.connections(), 3);
         held.truncate(1);
         // The service sees the end of a stream some time after we have ended it.
-        while service.guard.connections() > 1 {
-            tokio::task::yield_now().await;
-        }
+        let ended = async {
+            while service.guard.connections() > 1 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, ended).await.unwrap();
         let mut stream = connect(&one, service.address, "node-1").await.unwrap();
         assert_eq!(ask(&mut stream, Operation::Get).await, Some(true));
     });

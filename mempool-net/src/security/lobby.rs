@@ -30,8 +30,10 @@ impl<T> Lobby<T> {
         let number = self.next;
         self.next = self.next.wrapping_add(1);
         let leaves = match self.entries.len() >= self.limit {
-            true => self.victim(source).and_then(|victim| self.leave(victim)),
-            false => None,
+            true if !mutant!("nobody_leaves") => {
+                self.victim(source).and_then(|victim| self.leave(victim))
+            }
+            _ => None,
         };
         self.entries.insert(number, (source, entry));
         (number, leaves)
