@@ -1,7 +1,8 @@
 //! Handing a value over to another process of the same host, beside one `memcpy` of it: medians of one run.
 //!
 //! The asker is a process of its own: this program, started again. It times what it waits for: from the question to the
-//! mapped frame, and then the first read of every page.
+//! mapped frame, and to the end of a read of each page of it; and then a copy of the same bytes to memory of its own, so that
+//! both meet the same neighbours.
 #![allow(clippy::unwrap_used, reason = "a bench")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -57,7 +58,8 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// Asks for a value, and says how long that took: to the map, and to the end of a read of each page of it.
+/// Asks for each value, and says how long that took: to the map, to the end of a read of each page, and what a `memcpy` took
+/// to memory that is new, and to memory that was written before.
 fn ask(directory: &Path) {
     let mut hello = [0; HostHello::BYTES];
     std::io::stdin().read_exact(&mut hello).unwrap();
@@ -65,44 +67,33 @@ fn ask(directory: &Path) {
     let hello = HostHello::from_bytes(&hello).unwrap();
     let link = HostLink::connect(&dir, ASKER, hello, PATIENCE).unwrap();
     let maps = ForeignMaps::default();
+    let mut warm = vec![1; BYTES];
     for slot in [SPILLED, SHAREABLE, PROMOTED] {
-        let (mut mapped, mut read) = (Vec::new(), Vec::new());
+        let mut times: [Vec<Duration>; 4] = Default::default();
         for _ in 0..ROUNDS {
             let begun = Instant::now();
             let Given::Mapped { frame, .. } = link.fetch(value(slot), None, &maps).unwrap() else {
                 panic!("bytes")
             };
-            mapped.push(begun.elapsed());
+            times[0].push(begun.elapsed());
             let sum: u64 = frame.iter().step_by(4096).map(|&byte| u64::from(byte)).sum();
-            read.push(begun.elapsed());
+            times[1].push(begun.elapsed());
             std::hint::black_box(sum);
-            drop(frame);
-            // The owner is told in a message that comes before the next question.
+            let from = &frame[frame.len() - BYTES..];
+            let begun = Instant::now();
+            let mut new = Vec::with_capacity(BYTES);
+            new.extend_from_slice(from);
+            times[2].push(begun.elapsed());
+            std::hint::black_box(&new);
+            let begun = Instant::now();
+            warm.copy_from_slice(from);
+            times[3].push(begun.elapsed());
+            std::hint::black_box(&warm);
+            // The owner is told that the frame is gone in a message that comes before the next question.
         }
-        println!("{} {}", median(mapped).as_nanos(), median(read).as_nanos());
+        let nanos = times.map(|times| median(times).as_nanos().to_string());
+        println!("{}", nanos.join(" "));
     }
-}
-
-fn memcpy(from: &[u8]) -> Duration {
-    let copy = || {
-        let begun = Instant::now();
-        let mut to = Vec::with_capacity(from.len());
-        to.extend_from_slice(from);
-        std::hint::black_box(&to);
-        begun.elapsed()
-    };
-    median((0..ROUNDS).map(|_| copy()).collect())
-}
-
-fn memcpy_warm(from: &[u8]) -> Duration {
-    let mut to = vec![1; from.len()];
-    let mut copy = || {
-        let begun = Instant::now();
-        to.copy_from_slice(from);
-        std::hint::black_box(&to);
-        begun.elapsed()
-    };
-    median((0..ROUNDS).map(|_| copy()).collect())
 }
 
 fn main() {
@@ -114,7 +105,6 @@ fn main() {
     let store = SpillOptions::new(&scratch).open().unwrap();
     let pool = PoolOptions::new().memory_limit(2 << 30).store(store).open(Blob);
     let content: Vec<u8> = (0..BYTES).map(|at| at.wrapping_mul(31).to_le_bytes()[1]).collect();
-    let (cold, warm) = (memcpy(&content), memcpy_warm(&content));
     let set = || pool.set(content.clone()).unwrap();
     let (spilled, shareable, resident) = (set(), set(), set());
     pool.move_to_disk(&spilled).unwrap();
@@ -138,21 +128,25 @@ fn main() {
         .unwrap();
     child.stdin.take().unwrap().write_all(&server.hello(ASKER).to_bytes()).unwrap();
     println!(
-        "256 MiB, medians of {ROUNDS}: until it is mapped, and until each page of it was read"
+        "256 MiB, medians of {ROUNDS}, in ms: until it is mapped, until each page of it was read,"
     );
-    let ms = |time: Duration| format!("{:9.3} ms", time.as_secs_f64() * 1e3);
+    println!(
+        "and a memcpy of it in the same rounds to new memory and to memory that was written before"
+    );
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let names = ["spilled", "in sealed memory", "promoted each time"];
+    let names = ["spilled", "promoted ahead", "promoted each time"];
     for (name, line) in names.into_iter().zip(lines) {
         let line = line.unwrap();
-        let mut times = line.split(' ').map(|nanos| Duration::from_nanos(nanos.parse().unwrap()));
-        let (mapped, read) = (times.next().unwrap(), times.next().unwrap());
-        let beside = cold.as_secs_f64() / mapped.as_secs_f64();
-        println!("{name:20} {} {}   {beside:.2} of the speed of memcpy", ms(mapped), ms(read));
+        let ms = |nanos: &str| nanos.parse::<f64>().unwrap() / 1e6;
+        let [mapped, read, new, warm] = line.split(' ').map(ms).collect::<Vec<_>>()[..] else {
+            panic!("{line}")
+        };
+        let beside = new / mapped;
+        println!(
+            "{name:18} {mapped:9.3} {read:9.3} {new:9.3} {warm:9.3}   {beside:.2} of memcpy's speed"
+        );
     }
-    println!("{:20} {}", "memcpy to new memory", ms(cold));
-    println!("{:20} {}", "memcpy to warm memory", ms(warm));
-    child.wait().unwrap();
+    assert!(child.wait().unwrap().success());
     drop(server);
     std::fs::remove_dir_all(&scratch).unwrap();
 }

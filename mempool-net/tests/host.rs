@@ -189,6 +189,9 @@ fn exports_end_with_the_process_that_holds_them() {
     wait_until("the end of the exports", || owner.server.usage().exports == 0);
     wait_until("the end of the peer", || owner.server.usage().peers == 0);
     assert_eq!(owner.server.usage().bytes, 0);
+    let exited = || owner.table.exited.lock().unwrap().clone();
+    wait_until("the word of it", || !exited().is_empty());
+    assert_eq!(exited(), [ASKER], "said once");
     // A node that was started again under another incarnation, or the same one, is let in.
     holder(&owner, value, &scratch.0, 1);
 }

@@ -18,7 +18,8 @@ mod counting;
 mod neighbours;
 use neighbours::{ASKER, Owner, Scratch, bytes, link, mapped, wait_until};
 
-const LEN: usize = 16 << 20;
+/// Large enough for a file to itself.
+const LEN: usize = 5 << 20;
 
 /// The way to a value of another node of this host, and no other way.
 struct Neighbour {

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::frame::SharedFrame;
@@ -73,19 +74,13 @@ impl Exports {
     /// Takes in a peer that has shown who it is; `false` when another process is that node.
     pub(super) fn admit(&self, holder: Incarnation, process: PeerProcess) -> bool {
         let mut state = self.lock();
-        let gone = match state.peers.get(&holder) {
-            Some(known) if !known.process.has_exited() => {
-                return known.process.pid() == process.pid();
+        match state.peers.entry(holder) {
+            Entry::Occupied(known) => known.get().process.pid() == process.pid(),
+            Entry::Vacant(place) => {
+                place.insert(Peer { process: Arc::new(process), held: BTreeMap::new() });
+                true
             }
-            Some(_) => state.peers.remove(&holder),
-            None => None,
-        };
-        let peer = Peer { process: Arc::new(process), held: BTreeMap::new() };
-        state.peers.insert(holder, peer);
-        drop(state);
-        // What it held ends under no lock.
-        drop(gone);
-        true
+        }
     }
 
     /// Counts a frame that is to be handed over; its number, or `None` when the peer has as many as it may or has exited.
@@ -123,15 +118,16 @@ impl Exports {
         drop(gone);
     }
 
-    /// Ends all that those peers have whose processes have exited.
-    pub(super) fn sweep(&self) {
+    /// Ends all that those peers have whose processes have exited; which they are.
+    pub(super) fn sweep(&self) -> Vec<Incarnation> {
         let mut state = self.lock();
         let exited = state.peers.iter().filter(|(_, peer)| peer.process.has_exited());
         let exited: Vec<Incarnation> = exited.map(|(&holder, _)| holder).collect();
-        let exited: Vec<_> =
-            exited.iter().filter_map(|holder| state.peers.remove(holder)).collect();
+        let gone: Vec<_> = exited.iter().filter_map(|holder| state.peers.remove(holder)).collect();
         drop(state);
-        drop(exited);
+        // What was kept for them ends under no lock.
+        drop(gone);
+        exited
     }
 
     /// The processes of all peers.

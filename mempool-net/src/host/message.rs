@@ -48,14 +48,12 @@ pub enum BytesReason {
     NoRoom,
     /// The asker maps as much as one peer may.
     TooMany,
-    /// The owner's frame cannot be read by others: its store filters what it writes, or has no files.
-    NotShared,
     /// A reason that this version does not know.
     Other(u8),
 }
 
 impl BytesReason {
-    const KNOWN: [Self; 8] = [
+    const KNOWN: [Self; 7] = [
         Self::OtherUser,
         Self::Stranger,
         Self::Busy,
@@ -63,7 +61,6 @@ impl BytesReason {
         Self::Small,
         Self::NoRoom,
         Self::TooMany,
-        Self::NotShared,
     ];
 
     fn to_byte(self) -> u8 {
@@ -90,7 +87,6 @@ impl fmt::Display for BytesReason {
             Self::Small => "the value is small",
             Self::NoRoom => "there is no room for a copy that can be shared",
             Self::TooMany => "the asker maps as much as one peer may",
-            Self::NotShared => "the owner's frame cannot be read by others",
             Self::Other(reason) => return write!(f, "reason {reason}"),
         };
         f.write_str(text)
@@ -337,7 +333,7 @@ mod tests {
             let reason = BytesReason::from_byte(byte);
             assert_eq!(reason.to_byte(), byte, "{reason}");
         }
-        assert_eq!(BytesReason::KNOWN.map(BytesReason::to_byte), [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(BytesReason::KNOWN.map(BytesReason::to_byte), [1, 2, 3, 4, 5, 6, 7]);
     }
 
     proptest! {

@@ -31,6 +31,12 @@ use crate::identity::{GlobalId, Incarnation};
 pub trait Shelf: Send + Sync + 'static {
     /// The frame of `value` for `holder`, who may ask for it or not; the node says so.
     fn hand_over(&self, holder: Incarnation, value: GlobalId) -> HandOver;
+
+    /// The process of `holder` has exited, which proves that it holds nothing any more; what it mapped has ended. Said once
+    /// for each that has connected, at once, by a thread that serves others and must not wait.
+    fn exited(&self, holder: Incarnation) {
+        let _ = holder;
+    }
 }
 
 /// What an owner answers.
@@ -212,7 +218,7 @@ impl Inner {
         let mut pausing = false;
         while !self.stopped.load(Ordering::Acquire) {
             self.wait(pausing);
-            self.exports.sweep();
+            self.note_exits();
             pausing = false;
             loop {
                 let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -226,6 +232,12 @@ impl Inner {
                     }
                 }
             }
+        }
+    }
+
+    fn note_exits(&self) {
+        for holder in self.exports.sweep() {
+            self.shelf.exited(holder);
         }
     }
 
@@ -351,6 +363,7 @@ impl Connection {
         let answer = self.inner.introductions.answer(hello.from, &hello.ask);
         let meant = hello.to == self.inner.own && hello.theirs == nonce;
         let answer = answer.filter(|_| meant).ok_or_else(|| refuse(BytesReason::Stranger))?;
+        self.inner.note_exits();
         if !self.inner.exports.admit(hello.from, process) {
             return Err(refuse(BytesReason::Stranger));
         }

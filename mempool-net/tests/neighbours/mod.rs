@@ -65,6 +65,7 @@ pub(crate) struct Table {
     pool: Pool<Blob>,
     values: Mutex<BTreeMap<u32, Untyped>>,
     pub(crate) promotions: Promotions,
+    pub(crate) exited: Mutex<Vec<Incarnation>>,
 }
 
 impl Table {
@@ -87,6 +88,10 @@ impl Shelf for Table {
         let given = found.map(|found| self.promotions.hand_over(&self.pool, &found).unwrap());
         given.unwrap_or(HandOver::NoValue)
     }
+
+    fn exited(&self, holder: Incarnation) {
+        self.exited.lock().unwrap().push(holder);
+    }
 }
 
 /// A pool whose values are on a shelf, and a server for it.
@@ -104,6 +109,7 @@ impl Owner {
             pool: pool.with_codec(Blob),
             values: Mutex::default(),
             promotions: Promotions::default(),
+            exited: Mutex::default(),
         });
         let shelf: Arc<dyn Shelf> = Arc::clone(&table) as _;
         let server = HostServer::start(&runtime(directory), OWNER, shelf).unwrap();
