@@ -79,6 +79,7 @@ mod codec;
 mod counted;
 mod dref;
 mod entry;
+mod erased;
 mod error;
 mod events;
 mod evict;
@@ -132,6 +133,7 @@ pub use builder::Builder;
 pub use cancel::{CancelId, Canceller};
 pub use codec::{Build, Codec, CodecName, Format, Room, copy_into, type_tag};
 pub use dref::{DRef, ReferenceList};
+pub use erased::Erased;
 pub use error::{
     Cause, CodecError, Error, ErrorKind, FrameDamage, NoRoom, PinSite, PinnedValue, Rejected,
     Result, StoreError, StoreErrorKind,

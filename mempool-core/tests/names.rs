@@ -276,3 +276,16 @@ fn threads_name_and_find_at_once() {
     let stats = pool.stats();
     assert_eq!((stats.values, stats.used_bytes, stats.live_disk_bytes), (0, 0, 0));
 }
+
+#[test]
+fn a_reference_without_a_type_does_what_needs_none() {
+    let pool = PoolOptions::new().open(Blob);
+    let value = pool.set(vec![7; 5000]).expect("room").untyped();
+    let erased = value.erased();
+    assert_eq!(pool.info(&erased).expect("it is there").value_type, "alloc::vec::Vec<u8>");
+    pool.move_to_disk(&erased).expect("nobody holds it");
+    assert!(!pool.is_in_memory(&erased));
+    pool.set_name("x", &erased).expect("a name");
+    drop((value, erased));
+    assert_eq!(pool.get(&pool.named::<Vec<u8>>("x").expect("named")).expect("on disk")[0], 7);
+}

@@ -1,8 +1,10 @@
 //! Who a node is, and the name of a value in a cluster.
 
 use std::fmt;
+use std::io;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use mempool_core::Id;
 
@@ -71,6 +73,27 @@ impl FromStr for NodeName {
 /// instant differ in the random bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Incarnation(pub u128);
+
+impl Incarnation {
+    /// A start now.
+    ///
+    /// # Errors
+    /// When the system has no random bits.
+    pub(crate) fn now() -> io::Result<Self> {
+        // A clock that stands before 1970 makes the oldest start there is.
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let started = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+        let low = random()? & u128::from(u64::MAX);
+        Ok(Self(u128::from(started) << 64 | low))
+    }
+}
+
+/// Bits that nobody can guess.
+pub(crate) fn random() -> io::Result<u128> {
+    let mut random = [0; 16];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+    Ok(u128::from_ne_bytes(random))
+}
 
 impl fmt::Display for Incarnation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
