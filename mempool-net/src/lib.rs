@@ -16,9 +16,18 @@ macro_rules! mutant {
 }
 
 pub mod bytes;
+mod error;
 pub mod host;
 mod identity;
+mod membership;
+mod node;
+mod proto;
 pub mod protocol;
 pub mod security;
 
+pub use error::{NetError, Reason, Result};
 pub use identity::{GlobalId, Incarnation, NodeName, NodeNameError};
+pub use membership::{Health, Member, Membership};
+pub use node::{
+    NamedAt, Node, NodeBuilder, NodeStats, NotSet, Received, SetOn, Ticket, TicketError, ValueAt,
+};

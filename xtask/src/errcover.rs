@@ -16,6 +16,7 @@ const ENUMS: &[(&str, &str)] = &[
     ("mempool-arrays/src/error.rs", "ArrayError"),
     ("mempool-spill/src/error.rs", "SpillError"),
     ("mempool-spill/src/machine.rs", "MachineError"),
+    ("mempool-net/src/error.rs", "NetError"),
     ("mempool-net/src/bytes/error.rs", "BytesError"),
     ("mempool-net/src/security/error.rs", "SecurityError"),
     ("mempool-net/src/security/error.rs", "IdentityFault"),

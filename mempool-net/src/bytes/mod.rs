@@ -34,6 +34,8 @@ mod service;
 mod stall;
 mod transfer;
 
+pub(crate) use path::value as value_of_text;
+
 pub use body::ValueBody;
 pub use check::Checked;
 pub use connect::{ByteStream, Connecting, Connector, Tcp, Unix};

@@ -108,7 +108,8 @@ impl Inner {
         let known =
             self.peers.get(&node.name).ok().filter(|peer| peer.id.incarnation >= node.incarnation);
         if known.is_none() {
-            let found = self.peers.hello(&node.address, self.settings.call_timeout).await?;
+            let there = format!("{}@{}", node.name, node.address);
+            let found = self.peers.hello(&there, self.settings.call_timeout).await?;
             self.peers.note(&found)?;
         }
         let known = self.peers.get(&node.name)?;

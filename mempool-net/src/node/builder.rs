@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::error::{NetError, Result};
 use crate::identity::{Incarnation, NodeName};
+use crate::membership;
 use crate::node::inner::{Inner, Parts};
 use crate::node::peers::Peers;
 use crate::node::runtime::Runtime;
@@ -68,8 +69,10 @@ impl<C: Send + Sync + 'static> NodeBuilder<C> {
         self
     }
 
-    /// Nodes to join, as `HOST:PORT`, in addition to those of earlier calls. They need not be there yet: the node asks again
-    /// until each has answered. One that is named is enough, for nodes tell each other of those they know.
+    /// Nodes to join, as `HOST:PORT` or `NAME@HOST:PORT`, in addition to those of earlier calls. They need not be there yet: the
+    /// node asks again until each has answered. One is enough, for nodes tell each other of those they know.
+    ///
+    /// With TLS the certificate of one that is joined by its address alone must be for that address.
     pub fn join<S: Into<String>>(mut self, seeds: impl IntoIterator<Item = S>) -> Self {
         self.settings.seeds.extend(seeds.into_iter().map(Into::into));
         self
@@ -102,8 +105,8 @@ impl<C: Send + Sync + 'static> NodeBuilder<C> {
     }
 
     /// Lets others have values saved in this directory, under names that they choose; off unless it is set.
-    pub fn exports(mut self, directory: Exports) -> Self {
-        self.settings.export = Some(directory);
+    pub fn exports(mut self, exports: Exports) -> Self {
+        self.settings.exports = exports;
         self
     }
 
@@ -145,6 +148,7 @@ impl<C: Send + Sync + 'static> NodeBuilder<C> {
         let tasks = runtime.handle();
         tasks.spawn(server::serve(listener, Arc::clone(&inner), inner.leaving()));
         tasks.spawn(claims::keep_time(Arc::downgrade(&inner), dead, inner.leaving()));
+        tasks.spawn(membership::keep_asking(Arc::downgrade(&inner), inner.leaving()));
         tasks.spawn(join::keep_joining(Arc::downgrade(&inner), inner.leaving()));
         Ok(Node { pool: self.pool, presence: Arc::new(Presence { inner, runtime }) })
     }

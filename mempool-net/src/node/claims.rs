@@ -19,8 +19,8 @@ use crate::protocol::{Call, Effect, Hold, Keeper, Machine, Message, Outcome, Ref
 
 /// Messages that wait for a peer at most; the machine sends again what does not fit.
 const WAITING_MAX: usize = 4096;
-/// So many deliveries in a row fail before a peer counts as one that does not answer.
-const FAILURES_MAX: u32 = 3;
+/// How long a delivery may take before the next one is tried.
+const DELIVER_WITHIN: Duration = Duration::from_secs(2);
 /// The machine is asked what is due no more often than so.
 const TICK_LEAST: Duration = Duration::from_millis(10);
 
@@ -30,8 +30,6 @@ pub(crate) struct Claims {
     state: Mutex<State>,
     /// Something was done that may have changed when the next thing is due.
     changed: Notify,
-    /// How long a message may be on its way before it counts as lost.
-    resend: Duration,
 }
 
 #[derive(Debug)]
@@ -72,9 +70,8 @@ pub(crate) fn now() -> Duration {
 
 impl Claims {
     pub(crate) fn new(me: Incarnation, settings: Settings) -> Self {
-        let resend = settings.resend;
         let state = State { machine: Machine::new(me, settings), calls: HashMap::new() };
-        Self { state: Mutex::new(state), changed: Notify::new(), resend }
+        Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -146,6 +143,14 @@ impl Inner {
         self.step(|state, now, keeping| state.machine.on_message(now, from, message, keeping));
     }
 
+    /// A node does not answer, or does so again. Nothing is freed by that.
+    pub(crate) fn note_suspected(&self, node: Incarnation, suspected: bool) {
+        match suspected {
+            true => self.at_once(|machine, now, keeper| machine.suspect(now, node, keeper)),
+            false => self.claims.look(|machine| machine.trust(node)),
+        }
+    }
+
     /// A start of a node has ended, by proof.
     pub(crate) fn bury(&self, dead: Incarnation) {
         self.step(|state, now, keeping| state.machine.proved_dead(now, dead, keeping));
@@ -183,14 +188,7 @@ impl Inner {
         let Some(peer) = self.peers.of_incarnation(to) else { return };
         let mailbox = peer.mailbox.get_or_init(|| {
             let (sender, receiver) = mpsc::channel(WAITING_MAX);
-            let (inner, leaving) = (self.weak.clone(), self.leaving());
-            self.handle.spawn(carry(
-                inner,
-                Arc::clone(&peer),
-                receiver,
-                leaving,
-                self.claims.resend,
-            ));
+            self.handle.spawn(carry(Arc::clone(&peer), receiver, self.leaving()));
             sender
         });
         // A mailbox that is full loses it, as a network may.
@@ -206,13 +204,10 @@ enum Doing {
 
 /// Carries messages to a peer, in order, several at a time, until it has ended or this node goes.
 async fn carry(
-    inner: Weak<Inner>,
     peer: Arc<Peer>,
     mut mailbox: mpsc::Receiver<Message>,
     mut leaving: watch::Receiver<bool>,
-    within: Duration,
 ) {
-    let mut failures: u32 = 0;
     loop {
         let mut messages = Vec::new();
         tokio::select! {
@@ -223,23 +218,11 @@ async fn carry(
         let messages = messages.into_iter().map(proto::Message::from).collect();
         let deliver =
             |channel, request| async move { ClaimsClient::new(channel).deliver(request).await };
-        let sent = peer.call("deliver", within, proto::DeliverRequest { messages }, deliver).await;
-        let Some(inner) = inner.upgrade() else { return };
-        match sent {
-            Ok(proto::DeliverResponse {}) => {
-                if failures >= FAILURES_MAX {
-                    inner.claims.look(|machine| machine.trust(peer.id.incarnation));
-                }
-                failures = 0;
-            }
-            Err(NetError::Ended { .. }) => return,
-            Err(_lost) => {
-                failures = failures.saturating_add(1);
-                if failures == FAILURES_MAX {
-                    let node = peer.id.incarnation;
-                    inner.at_once(|machine, now, keeper| machine.suspect(now, node, keeper));
-                }
-            }
+        let sent =
+            peer.call("deliver", DELIVER_WITHIN, proto::DeliverRequest { messages }, deliver).await;
+        // What was lost the machine sends again.
+        if matches!(sent, Err(NetError::Ended { .. })) {
+            return;
         }
     }
 }

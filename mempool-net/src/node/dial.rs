@@ -40,9 +40,31 @@ impl Dial {
     }
 }
 
-/// Connects to whichever node is at an address.
-pub(crate) async fn seed(connector: &Connector, address: &str) -> io::Result<Stream> {
-    first_of(address, |address| connector.connect_seed(address, Protocol::Http2)).await
+/// Where a node is, as people write it: `HOST:PORT`, or `NAME@HOST:PORT` where no other node will do.
+pub(crate) fn named_address(text: &str) -> (Option<NodeName>, &str) {
+    match text.split_once('@') {
+        Some((name, address)) => match NodeName::new(name) {
+            Ok(name) => (Some(name), address),
+            // No host has such a name, and so it says.
+            Err(_) => (None, text),
+        },
+        None => (None, text),
+    }
+}
+
+/// Connects to whichever node is at an address, or to that node alone.
+pub(crate) async fn seed(
+    connector: &Connector,
+    address: &str,
+    name: Option<&NodeName>,
+) -> io::Result<Stream> {
+    match name {
+        Some(name) => {
+            let connect = |address| connector.connect_tcp(address, name, Protocol::Http2);
+            first_of(address, connect).await
+        }
+        None => first_of(address, |address| connector.connect_seed(address, Protocol::Http2)).await,
+    }
 }
 
 /// The first of the addresses behind a name that lets itself be connected to.
@@ -110,5 +132,18 @@ impl Service<Uri> for Connected {
     fn call(&mut self, _: Uri) -> Self::Future {
         let taken = self.0.take().map(TokioIo::new);
         std::future::ready(taken.ok_or_else(|| io::ErrorKind::NotConnected.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_stand_before_an_address() {
+        let name = NodeName::new("a").expect("a label");
+        assert_eq!(named_address("a@h:1"), (Some(name), "h:1"));
+        assert_eq!(named_address("h:1"), (None, "h:1"));
+        assert_eq!(named_address("-@h:1"), (None, "-@h:1"));
     }
 }

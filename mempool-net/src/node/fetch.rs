@@ -113,7 +113,8 @@ impl Inner {
         };
         // A node that does not answer may have been started again, and a value that is not found may have been of another start.
         if matches!(reason, None | Some(Reason::NoValue)) {
-            let asked = self.peers.hello(&peer.id.address, self.settings.probe_timeout).await;
+            let there = format!("{}@{}", peer.id.name, peer.id.address);
+            let asked = self.peers.hello(&there, self.settings.probe_timeout).await;
             if let Ok(found) = asked
                 && self.peers.note(&found).is_ok()
                 && let Err(ended) = peer.check_alive()

@@ -1,6 +1,6 @@
 //! What the tasks, the services and the verbs of one node share.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mempool_core::{Fingerprint, Id, Pool, Untyped};
@@ -27,7 +27,6 @@ use crate::security::{Guard, Operation, Peer, SecurityError};
 
 /// A node without the type of its pool's codec.
 pub(crate) struct Inner {
-    pub(crate) weak: Weak<Self>,
     pub(crate) me: PeerId,
     /// A front that reads no value: what is done for others needs no type.
     pub(crate) pool: Pool<()>,
@@ -58,8 +57,7 @@ pub(crate) struct Parts {
 impl Inner {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
         let Parts { me, pool, peers, guard, settings, handle } = parts;
-        Arc::new_cyclic(|weak| Self {
-            weak: weak.clone(),
+        Arc::new(Self {
             peers,
             kept: Kept::default(),
             remotes: Remotes::default(),

@@ -49,12 +49,14 @@ pub(crate) async fn meet(inner: &Arc<Inner>, address: &str) -> Result<PeerId> {
     let ask = |channel, request| async move { NodeClient::new(channel).peers(request).await };
     let others = peer.call("peers", within, proto::PeersRequest {}, ask).await?;
     for other in others.peers.into_iter().filter_map(|other| PeerId::try_from(other).ok()) {
-        // What others say of third nodes is no proof: each is asked itself, and says hello that way.
         let known = inner.peers.get(&other.name).is_ok_and(|peer| peer.id == other);
-        if !known
-            && other.name != inner.me.name
-            && inner.peers.hello(&other.address, within).await? == other
-        {
+        if known || other.name == inner.me.name {
+            continue;
+        }
+        // What others say of third nodes is no proof: each is asked itself, and hears of this one that way. One that does
+        // not answer is no reason not to know the rest.
+        let there = format!("{}@{}", other.name, other.address);
+        if let Ok(other) = inner.peers.hello(&there, within).await {
             inner.peers.note(&other)?;
         }
     }

@@ -267,7 +267,7 @@ impl TryFrom<proto::Refusal> for Refusal {
         use proto::RefusalReason as Why;
         let (why, bound) = (message.reason(), message.bound());
         let proto::Refusal { value, node: said, number, name, .. } = message;
-        let value = || value_of(value.clone());
+        let value = || value_of(value);
         let node = || node(said);
         Ok(match why {
             Why::NotHeld => Self::NotHeld { value: value()? },

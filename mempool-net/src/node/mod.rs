@@ -38,8 +38,9 @@ use mempool_core::Pool;
 
 use crate::error::Result;
 use crate::identity::{Incarnation, NodeName};
-use inner::Inner;
 use runtime::Runtime;
+
+pub(crate) use inner::Inner;
 
 pub use builder::NodeBuilder;
 pub use figures::{NamedAt, NodeStats, ValueAt};

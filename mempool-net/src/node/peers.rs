@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -14,12 +15,16 @@ use tonic::{Code, Request, Response, Status};
 use crate::bytes;
 use crate::error::{NetError, Result};
 use crate::identity::{Incarnation, NodeName};
-use crate::node::dial::{Connected, Dial, seed};
+use crate::membership::{Health, Member, Membership};
+use crate::node::dial::{Connected, Dial, named_address, seed};
 use crate::node::wire::{self, Malformed, PeerId};
 use crate::proto;
+use crate::proto::node_client::NodeClient;
 use crate::protocol::Message;
 use crate::security::Connector;
 
+/// So often in a row a peer does not answer before it is suspected.
+const SUSPECTED_AFTER: u32 = 3;
 /// How long a connection may take to be made.
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 /// A connection with calls in flight on which nothing comes is asked so often whether it lives.
@@ -41,6 +46,8 @@ pub(crate) struct Peer {
     pub(crate) mailbox: OnceLock<mpsc::Sender<Message>>,
     /// Set once it is proved that this start has ended: with the start that answers in its place, if there is one.
     ended: watch::Sender<Option<Option<Incarnation>>>,
+    /// How often in a row it was asked whether it is there and did not answer.
+    unanswered: AtomicU32,
     dead: mpsc::UnboundedSender<Incarnation>,
 }
 
@@ -54,6 +61,7 @@ impl Peer {
             bytes: bytes::Peer::new(dial, bytes::PeerLimits::default()),
             mailbox: OnceLock::new(),
             ended: watch::Sender::new(None),
+            unanswered: AtomicU32::new(0),
             dead: peers.dead.clone(),
             id,
         })
@@ -71,6 +79,23 @@ impl Peer {
         F: Future<Output = Result<Response<R>, Status>>,
     {
         self.check_alive()?;
+        if self.is_suspected() {
+            return Err(self.unreachable(call, "it has not answered for a while".into()));
+        }
+        self.call_suspected(call, within, message, send).await
+    }
+
+    /// As [`call`](Self::call), of a peer that may be suspected.
+    async fn call_suspected<M, R, F>(
+        &self,
+        call: &'static str,
+        within: Duration,
+        message: M,
+        send: impl FnOnce(Channel, Request<M>) -> F,
+    ) -> Result<R>
+    where
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
         let mut request = Request::new(message);
         request.metadata_mut().insert(PeerId::FROM, self.from.clone());
         request.metadata_mut().insert(PeerId::TO, self.to.clone());
@@ -82,6 +107,43 @@ impl Peer {
                 Err(NetError::Deadline { node: self.id.name.to_string(), call, after: within })
             }
         }
+    }
+
+    /// Asks whether it is there; a refusal is an answer.
+    pub(crate) async fn ask_whether_alive(&self, within: Duration) -> Result<()> {
+        let ask = |channel, request| async move { NodeClient::new(channel).hello(request).await };
+        let message = proto::HelloRequest { version: crate::node::VERSION };
+        match self.call_suspected("hello", within, message, ask).await {
+            Err(error @ (NetError::Unreachable { .. } | NetError::Deadline { .. })) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes whether it answered; says whether it is suspected from now on, or not any more.
+    pub(crate) fn note_answer(&self, answered: bool) -> bool {
+        // Relaxed: one task asks, and the others may see it a moment later.
+        match answered {
+            true => self.unanswered.swap(0, Ordering::Relaxed) >= SUSPECTED_AFTER,
+            false => {
+                let before = self.unanswered.fetch_add(1, Ordering::Relaxed);
+                before.saturating_add(1) == SUSPECTED_AFTER
+            }
+        }
+    }
+
+    fn is_suspected(&self) -> bool {
+        self.unanswered.load(Ordering::Relaxed) >= SUSPECTED_AFTER
+    }
+
+    /// What is known of it.
+    fn member(&self) -> Member {
+        let health = match (self.check_alive(), self.is_suspected()) {
+            (Err(_), _) => Health::Ended,
+            (Ok(()), true) => Health::Suspected,
+            (Ok(()), false) => Health::Alive,
+        };
+        let PeerId { name, incarnation, address } = self.id.clone();
+        Member { name, incarnation, address, health }
     }
 
     /// Refuses a peer whose end is proved.
@@ -274,7 +336,7 @@ impl Peers {
         }
     }
 
-    /// Asks who answers at an address.
+    /// Asks who answers at an address, which may have the name in front of it that is expected there.
     pub(crate) async fn hello(&self, address: &str, within: Duration) -> Result<PeerId> {
         let asked = tokio::time::timeout(within, self.ask_who(address)).await;
         asked.unwrap_or_else(|_elapsed| {
@@ -284,17 +346,19 @@ impl Peers {
 
     async fn ask_who(&self, address: &str) -> Result<PeerId> {
         let call = "hello";
+        let (expected, address) = named_address(address);
         let node = || address.to_owned();
         let unreachable = |source| NetError::Unreachable { node: node(), call, source };
-        let stream =
-            seed(&self.connector, address).await.map_err(|error| unreachable(error.into()))?;
+        let stream = seed(&self.connector, address, expected.as_ref())
+            .await
+            .map_err(|error| unreachable(error.into()))?;
         let proved = stream.peer().name.clone();
         let endpoint = endpoint(address, address)?;
         let channel = endpoint.connect_with_connector(Connected(Some(stream))).await;
         let channel = channel.map_err(|error| unreachable(error.into()))?;
         let mut request = Request::new(proto::HelloRequest { version: crate::node::VERSION });
         request.metadata_mut().insert(PeerId::FROM, self.from.clone());
-        let mut client = proto::node_client::NodeClient::new(channel);
+        let mut client = NodeClient::new(channel);
         let answer = client.hello(request).await.map_err(|status| {
             let fault = wire::fault_of(&status);
             error_of(address, call, status, fault)
@@ -306,12 +370,18 @@ impl Peers {
         }
         let found = answer.node.ok_or_else(|| damaged("no name".to_owned()))?;
         let found = PeerId::try_from(found).map_err(damaged)?;
-        match proved {
-            Some(proved) if proved != found.name => {
-                Err(damaged(format!("{proved} says that it is {}", found.name)))
+        match proved.or(expected) {
+            Some(meant) if meant != found.name => {
+                Err(unreachable(format!("{} answers there, and not {meant}", found.name).into()))
             }
             _ => Ok(found),
         }
+    }
+}
+
+impl Membership for Peers {
+    fn members(&self) -> Vec<Member> {
+        self.list().iter().map(|peer| peer.member()).collect()
     }
 }
 
@@ -357,6 +427,26 @@ mod tests {
         let ended = peers.get(&name).expect("noted").check_alive().expect_err("it has left");
         assert!(matches!(ended, NetError::Ended { found: None, .. }), "{ended}");
         assert_eq!((dead.try_recv(), dead.try_recv().ok()), (Ok(Incarnation(6)), None));
+    }
+
+    #[tokio::test]
+    async fn who_does_not_answer_is_suspected_until_he_does() {
+        let (peers, _dead) = peers();
+        peers.note(&peer("a", 5, 5)).expect("an address");
+        let a = peers.list().remove(0);
+        let health = || peers.members().remove(0).health;
+        assert_eq!((a.note_answer(false), a.note_answer(false)), (false, false));
+        assert_eq!(health(), Health::Alive);
+        assert_eq!((a.note_answer(false), a.note_answer(false)), (true, false));
+        assert_eq!(health(), Health::Suspected);
+        let refused = a
+            .call("stats", Duration::ZERO, (), |_, _: Request<()>| async { Ok(Response::new(())) });
+        let error = refused.await.expect_err("it is suspected");
+        assert!(matches!(error, NetError::Unreachable { call: "stats", .. }), "{error}");
+        assert_eq!((a.note_answer(true), a.note_answer(true)), (true, false));
+        assert_eq!(health(), Health::Alive);
+        a.end(None);
+        assert_eq!(health(), Health::Ended);
     }
 
     #[tokio::test]

@@ -14,10 +14,6 @@ use crate::security::{Existing, ExportError, ExportName};
 impl Inner {
     /// Writes the frame of a value to a file of that name, durably and whole; answers its length.
     pub(crate) fn save(&self, value: &Untyped, name: &str) -> Result<u64, Status> {
-        let Some(directory) = &self.settings.export else {
-            let said = "no values are saved for others here";
-            return Err(refused(proto::Reason::Export, proto::Kind::Misuse, said));
-        };
         let name = ExportName::new(name).map_err(|error| of_export(&error))?;
         let export = self.pool.export(value).map_err(|error| of_pool(&error))?;
         let references = export.references().len();
@@ -25,8 +21,11 @@ impl Inner {
             // A file would not keep them alive.
             return Err(of_pool(&Error::HoldsReferences { id: value.id(), references }));
         }
-        let mut file =
-            directory.create(&name, Existing::Keep).map_err(|error| of_export(&error))?;
+        let mut file = self
+            .settings
+            .exports
+            .create(&name, Existing::Keep)
+            .map_err(|error| of_export(&error))?;
         let mut written = Ok(());
         let streamed = export.stream(0..export.frame_bytes(), &mut |piece| {
             written = file.write_all(&piece);

@@ -14,7 +14,7 @@ pub(crate) struct Settings {
     /// Lease and bounds of the claims.
     pub(crate) protocol: crate::protocol::Settings,
     /// Where saved values of others go; off unless it is set.
-    pub(crate) export: Option<Exports>,
+    pub(crate) exports: Exports,
     /// Addresses of nodes to join.
     pub(crate) seeds: Vec<String>,
 }
@@ -32,7 +32,7 @@ impl Default for Settings {
             call_timeout: Self::CALL_TIMEOUT,
             probe_timeout: Self::PROBE_TIMEOUT,
             protocol: crate::protocol::Settings::default(),
-            export: None,
+            exports: Exports::off(),
             seeds: Vec::new(),
         }
     }

@@ -1,7 +1,6 @@
 //! The verbs of a node that make and give away references. Each has a blocking and an async face over one function of
 //! `asks.rs`.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +8,10 @@ use mempool_core::{Codec, DRef, Rejected, Untyped};
 
 use crate::error::{NetError, Result};
 use crate::identity::{GlobalId, NodeName};
-use crate::node::Node;
 use crate::node::figures::ValueAt;
+use crate::node::inbox::Letter;
 use crate::node::ticket::Ticket;
+use crate::node::{Inner, Node};
 use crate::protocol::Uses;
 
 /// How a value is set on another node.
@@ -96,7 +96,14 @@ impl<T> std::fmt::Display for NotSet<T> {
     }
 }
 
-impl<T> std::error::Error for NotSet<T> {}
+impl<T> std::error::Error for NotSet<T> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Rejected(rejected) => rejected.error.source(),
+            Self::Kept { error, .. } => error.source(),
+        }
+    }
+}
 
 /// A reference that another node has sent.
 #[derive(Debug)]
@@ -115,13 +122,16 @@ impl<C: Send + Sync + 'static> Node<C> {
     /// type. What it refers to travels with it. (MemPool.jl: `poolset(v, pid)`.)
     ///
     /// ```
-    /// # use mempool_core::{Blob, PoolOptions};
-    /// # use mempool_net::{Node, NodeName};
+    /// use mempool_core::{Blob, PoolOptions};
+    /// use mempool_net::Node;
+    ///
     /// let here = Node::builder(PoolOptions::new().open(Blob)).start()?;
     /// let there = Node::builder(PoolOptions::new().open(Blob)).start()?;
-    /// let there = here.meet(there.address())?;
-    /// # let _ = there;
-    /// # Ok::<(), mempool_net::NetError>(())
+    /// let peer = here.meet(there.address())?;
+    ///
+    /// let value = here.set_on(&peer, vec![7; 1000])?;
+    /// assert_eq!(here.pool().get(&value)?.len(), 1000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
@@ -253,12 +263,10 @@ impl<C: Send + Sync + 'static> Node<C> {
     /// # Errors
     /// As [`set_name_on`](Self::set_name_on).
     pub fn stat<T>(&self, value: &DRef<T>) -> Result<ValueAt> {
+        let here = self.pool().info(value)?;
         match self.remote(value) {
             Some(id) => self.wait(Arc::clone(self.inner()).stat_at(id)),
-            None => {
-                let info = self.pool().info(value)?;
-                Ok(ValueAt::of(self.inner().global(value.id()), &info))
-            }
+            None => Ok(ValueAt::of(self.inner().global(value.id()), &here)),
         }
     }
 
@@ -267,9 +275,10 @@ impl<C: Send + Sync + 'static> Node<C> {
     /// # Errors
     /// As [`stat`](Self::stat).
     pub async fn stat_async<T>(&self, value: &DRef<T>) -> Result<ValueAt> {
+        let here = self.pool().info(value)?;
         match self.remote(value) {
             Some(id) => Arc::clone(self.inner()).stat_at(id).await,
-            None => self.stat(value),
+            None => Ok(ValueAt::of(self.inner().global(value.id()), &here)),
         }
     }
 
@@ -404,22 +413,16 @@ impl<C: Send + Sync + 'static> Node<C> {
     }
 }
 
-fn received(
-    inner: Arc<crate::node::inner::Inner>,
-    label: String,
-    within: Duration,
-) -> impl Future<Output = Result<crate::node::inbox::Letter>> + Send {
-    async move {
-        inner.check_here()?;
-        let mut leaving = inner.leaving();
-        tokio::select! {
-            letter = inner.inbox.wait(&label) => Ok(letter),
-            _ = leaving.wait_for(|leaving| *leaving) => Err(NetError::Left),
-            () = tokio::time::sleep(within) => Err(NetError::Deadline {
-                node: inner.me.name.to_string(),
-                call: "receive",
-                after: within,
-            }),
-        }
+async fn received(inner: Arc<Inner>, label: String, within: Duration) -> Result<Letter> {
+    inner.check_here()?;
+    let mut leaving = inner.leaving();
+    tokio::select! {
+        letter = inner.inbox.wait(&label) => Ok(letter),
+        _ = leaving.wait_for(|leaving| *leaving) => Err(NetError::Left),
+        () = tokio::time::sleep(within) => Err(NetError::Deadline {
+            node: inner.me.name.to_string(),
+            call: "receive",
+            after: within,
+        }),
     }
 }

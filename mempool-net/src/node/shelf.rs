@@ -5,13 +5,9 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use http::Extensions;
-use mempool_core::{
-    ALIGNMENT, Buffer, BufferMut, Error, Export, Fingerprint, Place, Untyped, Wait,
-};
+use mempool_core::{Error, Export, Fingerprint, Place, Untyped};
 
-use crate::bytes::{
-    BufferFrame, FrameHead, FrameSource, NewFrame, Refusal, RefusalKind, ServedFrame,
-};
+use crate::bytes::{FrameHead, FrameSource, NewFrame, Refusal, RefusalKind, ServedFrame};
 use crate::identity::GlobalId;
 use crate::node::inner::Inner;
 use crate::security::{Operation, Peer};
@@ -64,35 +60,11 @@ impl Inner {
 
     /// The frame of a value, to be sent.
     pub(crate) fn served(&self, value: &Untyped) -> Result<Arc<dyn ServedFrame>, Error> {
-        let mut export = self.pool.export(value)?;
-        let lent = |export: &Export| export.slices(0..1).map(|slices| slices.is_some());
-        if !lent(&export)? {
-            // A codec that makes its bytes makes them once for a stream, and not once for each piece of it.
-            if let Some(made) = self.made(&export)? {
-                return Ok(Arc::new(made));
-            }
-            // No room: they go to disk, from where they are lent.
-            drop(export);
-            self.pool.copy_to_disk(&value.erased())?;
-            self.pool.move_to_disk(&value.erased())?;
-            export = self.pool.export(value)?;
-        }
+        let export = self.pool.export(value)?;
         let resident = self.pool.info(&value.erased())?.place == Place::Resident;
-        Ok(Arc::new(Lent { head: head_of(&export)?, export, may_block: !resident }))
-    }
-
-    /// The frame in memory of its own, if there is room for it now.
-    fn made(&self, export: &Export) -> Result<Option<BufferFrame>, Error> {
-        let bytes = export.frame_bytes();
-        let len = usize::try_from(bytes).map_err(|_| Error::Allocation { bytes })?;
-        let room = self.pool.reserve_within(Buffer::allocation_bytes(len, ALIGNMENT)?, Wait::No);
-        let Ok(room) = room else { return Ok(None) };
-        let mut frame = BufferMut::with_capacity(len, ALIGNMENT, room)?;
-        let _ = export.stream(0..bytes, &mut |piece| {
-            frame.extend_from_slice(&piece);
-            ControlFlow::Continue(())
-        })?;
-        Ok(BufferFrame::new(head_of(export)?, frame.freeze()).ok())
+        // What a codec makes is made once for a stream, and not once for each piece of it.
+        let streams = export.slices(0..1)?.is_none();
+        Ok(Arc::new(Lent { head: head_of(&export)?, export, may_block: !resident, streams }))
     }
 }
 
@@ -111,11 +83,12 @@ pub(crate) fn head_of(export: &Export) -> Result<FrameHead, Error> {
     })
 }
 
-/// A frame that is lent as it lies.
+/// A frame that is lent as it lies, or made by its codec while it is sent.
 struct Lent {
     head: FrameHead,
     export: Export,
     may_block: bool,
+    streams: bool,
 }
 
 impl ServedFrame for Lent {
@@ -137,6 +110,19 @@ impl ServedFrame for Lent {
 
     fn may_block(&self) -> bool {
         self.may_block
+    }
+
+    fn streams(&self) -> bool {
+        self.streams
+    }
+
+    fn stream(
+        &self,
+        range: Range<u64>,
+        give: &mut dyn FnMut(Bytes) -> ControlFlow<()>,
+    ) -> Result<(), Refusal> {
+        let streamed = self.export.stream(range, give);
+        streamed.map(drop).map_err(|error| refusal(&error))
     }
 }
 

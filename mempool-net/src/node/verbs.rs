@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::identity::NodeName;
-use crate::node::Node;
+use crate::membership::{Member, Membership as _};
 use crate::node::figures::{NamedAt, NodeStats, ValueAt};
+use crate::node::{Inner, Node};
 
 impl<C: Send + Sync + 'static> Node<C> {
     /// Runs a verb while this thread waits.
@@ -17,13 +18,13 @@ impl<C: Send + Sync + 'static> Node<C> {
         self.presence.runtime.wait(verb)?
     }
 
-    /// The other nodes that this one knows, in the order of their names.
+    /// The other nodes that this one knows, in the order of their names, and whether they answer.
     #[must_use]
-    pub fn peers(&self) -> Vec<NodeName> {
-        self.inner().peers.list().into_iter().map(|peer| peer.id.name.clone()).collect()
+    pub fn members(&self) -> Vec<Member> {
+        self.inner().peers.members()
     }
 
-    /// Comes to know the node at an address, `HOST:PORT`, and those that it knows; answers its name.
+    /// Comes to know the node at an address, `HOST:PORT` or `NAME@HOST:PORT`, and those that it knows; answers its name.
     ///
     /// # Errors
     /// [`Unreachable`](crate::NetError::Unreachable), [`Deadline`](crate::NetError::Deadline),
@@ -108,7 +109,7 @@ impl<C: Send + Sync + 'static> Node<C> {
     }
 }
 
-async fn meet(inner: Arc<crate::node::inner::Inner>, address: String) -> Result<NodeName> {
+async fn meet(inner: Arc<Inner>, address: String) -> Result<NodeName> {
     inner.check_here()?;
     crate::node::join::meet(&inner, &address).await.map(|found| found.name)
 }
