@@ -19,7 +19,8 @@ use crate::views::BLOCK;
 /// How much of a frame of our own is checked when it is opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Verify {
-    /// Header, length and generation.
+    /// Header, length and generation. The content is believed, offsets, text and pointers among it: a view of bytes that are not those
+    /// which were written is undefined behaviour. Where a disk may return others, [`Always`](Self::Always) is right.
     #[default]
     Header,
     /// Every byte, each time.
