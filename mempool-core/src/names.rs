@@ -1,8 +1,10 @@
 //! The names of a pool: each keeps its value alive, and finds it again. One short lock, under which nothing ends.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::sync::Arc;
 
+use crate::claim::FrameClaim;
 use crate::codec::{Codec, Format};
 use crate::dref::{AnyRef, DRef, References};
 use crate::error::{Error, Result};
@@ -323,6 +325,20 @@ impl Untyped {
     #[must_use]
     pub fn references(&self) -> Vec<Self> {
         self.held().as_deref().map_or(&[][..], Vec::as_slice).iter().cloned().map(Self).collect()
+    }
+
+    /// As [`Export::share`](crate::Export::share), without an export: nothing of the value is mapped or read here. `None` also
+    /// where the value is gone, or its frame does not name it as this pool does, because it was restored.
+    #[must_use]
+    pub fn share(&self) -> Option<(File, u64, u64)> {
+        self.0.shared().check_open().ok()?;
+        if self.0.shared().refusal(&self.0).is_some() {
+            return None;
+        }
+        // Keeps the frame where it is.
+        let claim = FrameClaim::on(&self.0)?;
+        let handle = claim.handle.filter(|_| claim.origin.is_none())?;
+        claim.back.store.share(&handle)
     }
 
     fn held(&self) -> References {

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use mempool_core::testing::{ChildEnd, in_child};
 use mempool_core::{
     Blob, DRef, Error, Fetched, ForeignMaps, Pool, PoolOptions, RemoteFrame, RemoteValue, Room,
-    StoreError, StoreErrorKind, Trust,
+    SetOptions, StoreError, StoreErrorKind, Trust,
 };
 use mempool_net::GlobalId;
-use mempool_net::host::{Given, HostError, HostLink, Stamp};
+use mempool_net::host::{Given, HandOver, HostError, HostLink, Promotions, Stamp};
 use mempool_spill::SpillOptions;
 
 #[path = "../../mempool-arrays/tests/counting/mod.rs"]
@@ -126,6 +126,33 @@ fn a_get_views_the_owners_file_and_copies_nothing() {
         assert_eq!(pool.stats().foreign_mapped_bytes, 0);
         wait_until("the end of the export", || owner.server.usage().exports == 0);
     }
+}
+
+/// The header of its file has the name that it had in another pool.
+#[test]
+fn a_restored_value_goes_as_a_copy_under_the_name_that_it_has_now() {
+    let scratch = Scratch::new("restored");
+    let options = || SpillOptions::new(&scratch.0).label("kept");
+    let pool = PoolOptions::new().store(options().open().unwrap()).open(Blob);
+    pool.set_with(bytes(6, LEN), SetOptions::new().name("one")).unwrap();
+    pool.close_retaining().unwrap();
+    let store = options().restore().unwrap();
+    let pool = PoolOptions::new().store(store).restore(Blob).unwrap();
+    let value = pool.named::<Vec<u8>>("one").unwrap().untyped();
+    assert!(value.share().is_none());
+    let promotions = Promotions::default();
+    let given = promotions.hand_over(&pool, &value).unwrap();
+    let HandOver::Frame(frame) = given else { panic!("{given:?}") };
+    let header = pool.export(&value).unwrap().header().clone();
+    assert_eq!(frame.stamp(), Stamp { pool: header.pool, id: value.id() });
+    assert_eq!(promotions.bytes(), frame.bytes());
+    // What is gone is not handed over.
+    let other = pool.set(bytes(7, LEN)).unwrap();
+    pool.move_to_disk(&other).unwrap();
+    let untyped = other.untyped();
+    assert!(untyped.share().is_some());
+    pool.delete(&other).unwrap();
+    assert!(untyped.share().is_none());
 }
 
 #[test]

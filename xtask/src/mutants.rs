@@ -131,6 +131,25 @@ const MUTANTS: &[Mutant] = &[
         "space",
         "a_file_that_was_handed_over_is_never_written_anew",
     ),
+    mutant(
+        "unsealed_memory_mapped",
+        "mempool-net",
+        "host_hostile",
+        "a_descriptor_that_is_no_frame_of_an_owner_is_refused_and_closed",
+    ),
+    mutant(
+        "exit_of_a_holder_unseen",
+        "mempool-net",
+        "host",
+        "exports_end_with_the_process_that_holds_them",
+    ),
+    mutant(
+        "export_ended_by_a_fork",
+        "mempool-net",
+        "host_pool",
+        "a_forked_child_ends_nothing_of_its_parents",
+    ),
+    mutant("stranger_let_in", "mempool-net", "host", "who_was_not_introduced_is_not_let_in"),
     mutant("foreign_root_taken", "mempool-spill", "lifecycle", "another_users_root_is_refused"),
     mutant(
         "reserve_ignored",

@@ -122,6 +122,7 @@ impl Exports {
     pub(super) fn sweep(&self) -> Vec<Incarnation> {
         let mut state = self.lock();
         let exited = state.peers.iter().filter(|(_, peer)| peer.process.has_exited());
+        let exited = exited.filter(|_| !mutant!("exit_of_a_holder_unseen"));
         let exited: Vec<Incarnation> = exited.map(|(&holder, _)| holder).collect();
         let gone: Vec<_> = exited.iter().filter_map(|holder| state.peers.remove(holder)).collect();
         drop(state);

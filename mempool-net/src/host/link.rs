@@ -195,7 +195,7 @@ impl Drop for Claim {
     fn drop(&mut self) {
         let inner = &self.link.0;
         // A forked child's copy is not the one that was counted.
-        if inner.maker.is_here() {
+        if inner.maker.is_here() || mutant!("export_ended_by_a_fork") {
             inner.lock_ended().push(self.export);
             inner.tell_ended();
         }

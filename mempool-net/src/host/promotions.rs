@@ -57,10 +57,11 @@ impl Promotions {
         if let Some(frame) = self.known(value.id()) {
             return Ok(answer(SharedFrame::of_sealed(frame)));
         }
-        let export = pool.export(value)?;
-        if let Some((file, offset, bytes)) = export.share() {
+        // Without a map of our own, for which views of others might have to go.
+        if let Some((file, offset, bytes)) = value.share() {
             return Ok(answer(SharedFrame::of_file(file, offset, bytes)));
         }
+        let export = pool.export(value)?;
         if export.frame_bytes() < Self::BYTES_MIN {
             return Ok(HandOver::Bytes(BytesReason::Small));
         }

@@ -362,6 +362,8 @@ impl Connection {
         }
         let answer = self.inner.introductions.answer(hello.from, &hello.ask);
         let meant = hello.to == self.inner.own && hello.theirs == nonce;
+        // A planted bug: whoever comes is answered.
+        let answer = answer.or_else(|| mutant!("stranger_let_in").then(random));
         let answer = answer.filter(|_| meant).ok_or_else(|| refuse(BytesReason::Stranger))?;
         self.inner.note_exits();
         if !self.inner.exports.admit(hello.from, process) {

@@ -17,7 +17,7 @@ use mempool_spill::SpillOptions;
 pub(crate) const OWNER: Incarnation = Incarnation(1 << 64 | 7);
 pub(crate) const ASKER: Incarnation = Incarnation(2 << 64 | 9);
 /// Nothing that is waited for takes so long.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A directory of its own for one test.
 pub(crate) struct Scratch(pub(crate) PathBuf);
