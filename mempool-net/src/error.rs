@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mempool_core::{Cause, Error, ErrorKind};
 
+use crate::host::HostError;
 use crate::identity::{Incarnation, NodeName};
 use crate::protocol::Refusal;
 use crate::security::SecurityError;
@@ -96,6 +97,9 @@ pub enum NetError {
     /// Somebody could not prove who he is, or may not do this.
     #[error(transparent)]
     Security(#[from] SecurityError),
+    /// The way between processes of one host does not work.
+    #[error(transparent)]
+    Host(#[from] HostError),
     /// The pool of this node failed.
     #[error(transparent)]
     Pool(#[from] Error),
@@ -116,6 +120,7 @@ impl NetError {
             Self::Answer { .. } => ErrorKind::Damage,
             Self::Claim(source) => source.kind(),
             Self::Security(source) => source.kind(),
+            Self::Host(source) => source.kind(),
             Self::Pool(source) => source.kind(),
         }
     }

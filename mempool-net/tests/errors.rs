@@ -3,9 +3,11 @@
 use std::io;
 use std::time::Duration;
 
-use mempool_core::{Error, ErrorKind};
+use mempool_core::{Error, ErrorKind, Id};
+use mempool_net::host::HostError;
 use mempool_net::protocol::Refusal;
-use mempool_net::{Incarnation, NetError, NodeName, Reason, Ticket, TicketError};
+use mempool_net::security::SecurityError;
+use mempool_net::{GlobalId, Incarnation, NetError, NodeName, Reason, Ticket, TicketError};
 
 #[test]
 fn each_error_names_the_node_and_is_of_one_kind() {
@@ -34,12 +36,18 @@ fn each_error_names_the_node_and_is_of_one_kind() {
         assert_eq!(error.reason(), reason);
     }
     let address = "h:1".to_owned();
+    let value = GlobalId { birth: meant, id: Id { slot: 0, generation: 1 } };
     for (error, kind) in [
         (NetError::Listen { address, source: refused() }, ErrorKind::Environment),
         (NetError::Start { source: refused() }, ErrorKind::Environment),
         (NetError::Left, ErrorKind::Misuse),
         (NetError::Claim(Refusal::OwnerDown { owner: meant }), ErrorKind::Environment),
         (NetError::Pool(Error::Cancelled), ErrorKind::Limit),
+        (NetError::Host(HostError::NoValue { peer: meant, value }), ErrorKind::Misuse),
+        (
+            NetError::Security(SecurityError::PlainText { address: ([1, 1, 1, 1], 1).into() }),
+            ErrorKind::Misuse,
+        ),
     ] {
         assert_eq!(error.kind(), kind, "{error}");
         assert_eq!(error.reason(), None);

@@ -80,6 +80,31 @@ fn values_move_and_are_saved_and_are_read_on_the_callers_side() {
 }
 
 #[test]
+fn a_large_value_is_mapped_from_its_owners_file_and_counted_until_it_is_let_go() {
+    let scratch = Scratch::new("mapped");
+    let here = node("here", &scratch.0);
+    let mut other = Other::start("there", &scratch.0);
+    here.meet(&other.address).expect("it listens");
+    // Five times the memory of either: a file to itself there.
+    let there = here.set_on(&name("there"), vec![6; 5_000_000]).expect("it has disk");
+    {
+        let got = here.pool().get(&there).expect("it is mapped");
+        assert_eq!((got.len(), got[0], got[4_999_999]), (5_000_000, 6, 6));
+        let stats = here.pool().stats();
+        assert!(stats.foreign_mapped_bytes >= 5_000_000, "{stats:?}");
+        assert!(stats.peak_bytes <= 1 << 20, "{stats:?}");
+    }
+    // What is mapped stays readable when its owner is gone.
+    let got = here.pool().get(&there).expect("it is mapped");
+    other.kill();
+    assert_eq!(got.iter().filter(|&&byte| byte == 6).count(), 5_000_000);
+    drop(got);
+    drop(there);
+    here.pool().quiesce();
+    assert_eq!(here.pool().stats().foreign_mapped_bytes, 0);
+}
+
+#[test]
 fn references_are_counted_here_and_there_sent_and_dropped() {
     let scratch = Scratch::new("count");
     let here = node("here", &scratch.0);

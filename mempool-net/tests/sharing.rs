@@ -228,6 +228,10 @@ fn a_node_that_leaves_frees_what_it_held_and_ends_what_it_owned() {
     drop(here);
     let of_a = b.receive::<Vec<u8>>("x", Duration::from_secs(10)).expect("it came");
     a.leave().expect("it is there");
+    until("a keeps nothing for others", || {
+        a.pool().quiesce();
+        a.pool().stats().values == 1
+    });
     until("b has freed what a held", || {
         b.pool().quiesce();
         b.pool().stats().values == 1
@@ -235,4 +239,36 @@ fn a_node_that_leaves_frees_what_it_held_and_ends_what_it_owned() {
     let error = b.pool().get(&of_a.reference).expect_err("a has left");
     assert!(matches!(error, Error::Remote { .. }), "{error}");
     assert!(matches!(a.pool().get(&there), Err(Error::Remote { .. })));
+}
+
+#[test]
+fn every_verb_that_waits_has_a_face_for_tasks() {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("threads");
+    let (a, b) = pair();
+    runtime.block_on(async {
+        let set = SetOn::new().name("x");
+        let there = a.set_on_async(&name("b"), vec![7; 1000], set).await.expect("b has room");
+        assert_eq!(a.get_async(&there).await.expect("b has it").len(), 1000);
+        assert_eq!(a.stat_async(&there).await.expect("b answers").place, Place::Resident);
+        assert!(!a.set_name_on_async("y", &there).await.expect("b answers"));
+        let error = a.save_on_async(&there, "x").await.expect_err("b saves nothing");
+        assert_eq!(error.reason(), Some(Reason::Export));
+        let named: DRef<Vec<u8>> = a.named_async(&name("b"), "y").await.expect("named");
+        let found = a.find_async(&name("b"), a.global_id(&there)).await.expect("it is there");
+        assert_eq!((&named, &found), (&there, &there));
+        a.send_async(&name("b"), &there, "home").await.expect("b takes it");
+        let home =
+            b.receive_async::<Vec<u8>>("home", Duration::from_secs(10)).await.expect("it came");
+        assert_eq!(b.owner(&home.reference), None);
+        let ticket =
+            a.ticket_async(&there, Duration::from_secs(10), Uses::Once).await.expect("b makes it");
+        let redeemed: DRef<Vec<u8>> = b.redeem_async(&ticket).await.expect("it is good");
+        assert_eq!(redeemed, home.reference);
+        // The pool's own verbs wait on the thread that calls them, and within a task that is no panic.
+        assert_eq!(a.pool().get(&there).expect("b has it").len(), 1000);
+        a.pool().move_to_disk(&there).expect("nobody holds it");
+        a.leave_async().await.expect("it is there");
+        drop((a, b));
+    });
 }

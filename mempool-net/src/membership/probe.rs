@@ -1,4 +1,5 @@
-//! Asks each peer now and then whether it is there: a few times without an answer, and it is suspected.
+//! Asks each peer now and then whether it is there: a few times without an answer, and it is suspected. One on the same host is
+//! looked for there, and once its process has exited, that is a proof.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -21,9 +22,19 @@ pub(crate) async fn keep_asking(inner: Weak<Inner>, mut leaving: watch::Receiver
         for peer in strong.peers.list().into_iter().filter(|peer| peer.check_alive().is_ok()) {
             let inner = Arc::clone(&strong);
             asked.spawn(async move {
-                let answers = peer.ask_whether_alive(ANSWER_WITHIN).await.is_ok();
+                if peer.has_exited() {
+                    return peer.end(None);
+                }
+                let answer = peer.ask_whether_alive(ANSWER_WITHIN).await;
+                let answers = answer.is_ok();
                 if peer.note_answer(answers) {
                     inner.note_suspected(peer.id.incarnation, !answers);
+                }
+                if let Ok(Some(hello)) = answer
+                    && peer.neighbour.get().is_none()
+                {
+                    let looked = tokio::task::spawn_blocking(move || inner.look_for(&peer, &hello));
+                    let _ = looked.await;
                 }
             });
         }

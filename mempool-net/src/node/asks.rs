@@ -13,7 +13,6 @@ use crate::node::figures::{NamedAt, NodeStats, ValueAt};
 use crate::node::inner::Inner;
 use crate::node::peers::Peer;
 use crate::node::sharing::SetOn;
-use crate::node::shelf::head_of;
 use crate::node::ticket::Ticket;
 use crate::node::values::MESSAGE_BYTES_MAX;
 use crate::proto;
@@ -220,7 +219,7 @@ impl Inner {
         if references.is_empty() && options.is_plain() {
             return Ok((frame, None));
         }
-        let fingerprint = head_of(&export)?.fingerprint;
+        let fingerprint = frame.head().fingerprint;
         let wait = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         let announce = proto::AnnounceRequest {
             frame_bytes: fingerprint.bytes,
@@ -327,6 +326,12 @@ impl Inner {
             return;
         }
         self.set_health(false).await;
+        let inner = Arc::clone(&self);
+        let stopped = tokio::task::spawn_blocking(move || {
+            if let Some(here) = inner.neighbourhood.get() {
+                here.stop();
+            }
+        });
         let within = self.settings.call_timeout.min(Self::LEAVE_WITHIN);
         let told = self.peers.list().into_iter().map(|peer| {
             tokio::spawn(async move {
@@ -339,6 +344,14 @@ impl Inner {
         for told in told.collect::<Vec<_>>() {
             let _ = told.await;
         }
+        let _ = stopped.await;
+        // What others had of this node has ended, and what was sent to it nobody will receive.
+        let _ = blocking(move || {
+            drop((self.kept.take_all(), self.inbox.take_all()));
+            drop((self.offers.over(Duration::MAX), self.announced.over(Duration::MAX)));
+            Ok(())
+        })
+        .await;
     }
 }
 

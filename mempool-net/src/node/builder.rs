@@ -7,11 +7,13 @@ use mempool_core::Pool;
 use tokio::sync::mpsc;
 
 use crate::error::{NetError, Result};
+use crate::host::RuntimeDir;
 use crate::identity::{Incarnation, NodeName};
 use crate::membership;
 use crate::node::inner::{Inner, Parts};
+use crate::node::neighbour::Neighbourhood;
 use crate::node::peers::Peers;
-use crate::node::runtime::Runtime;
+use crate::node::runtime::{Runtime, block};
 use crate::node::settings::Settings;
 use crate::node::wire::PeerId;
 use crate::node::{Node, Presence, claims, join, server};
@@ -29,7 +31,17 @@ pub struct NodeBuilder<C> {
     runtime: Option<tokio::runtime::Handle>,
     tls: Option<Tls>,
     policy: Policy,
+    same_host: SameHost,
     settings: Settings,
+}
+
+/// Where processes of the same host are met.
+#[derive(Debug)]
+enum SameHost {
+    /// In the user's own directory, if there is one.
+    Usual,
+    At(Arc<RuntimeDir>),
+    Off,
 }
 
 impl<C: Send + Sync + 'static> NodeBuilder<C> {
@@ -45,6 +57,7 @@ impl<C: Send + Sync + 'static> NodeBuilder<C> {
             runtime: None,
             tls: None,
             policy: Policy::default(),
+            same_host: SameHost::Usual,
             settings: Settings::default(),
         }
     }
@@ -110,6 +123,19 @@ impl<C: Send + Sync + 'static> NodeBuilder<C> {
         self
     }
 
+    /// Where nodes of the same user on this host meet, which hand each other descriptors instead of bytes; the same for all of
+    /// them. Unless it is set they meet where [`RuntimeDir::of_user`] says, if that can be.
+    pub fn runtime_dir(mut self, dir: Arc<RuntimeDir>) -> Self {
+        self.same_host = SameHost::At(dir);
+        self
+    }
+
+    /// Has the node get all bytes over the network, and give them so, on its own host, too.
+    pub fn without_same_host(mut self) -> Self {
+        self.same_host = SameHost::Off;
+        self
+    }
+
     /// The runtime on which the node's tasks run; it must have its timers and its I/O enabled, and threads beside the one
     /// that calls the node's blocking verbs. Without this call the node has [`WORKERS`](Self::WORKERS) threads of its own.
     pub fn runtime(mut self, handle: tokio::runtime::Handle) -> Self {
@@ -121,7 +147,8 @@ impl<C: Send + Sync + 'static> NodeBuilder<C> {
     ///
     /// # Errors
     /// [`NetError::Listen`] for an address that is none or that is taken; [`NetError::Security`] for one that others can reach,
-    /// without TLS, and for a name that is not the certificate's; [`NetError::Start`].
+    /// without TLS, and for a name that is not the certificate's; [`NetError::Host`] for a runtime directory that was set and does
+    /// not do; [`NetError::Start`].
     pub fn start(self) -> Result<Node<C>> {
         let runtime = match self.runtime {
             Some(handle) => Runtime::of(handle),
@@ -132,7 +159,7 @@ impl<C: Send + Sync + 'static> NodeBuilder<C> {
         let guard = Guard::new(self.policy);
         let connector = Connector::new(self.tls.clone(), guard.policy().deadlines.clone());
         let acceptor = Acceptor::new(self.tls, guard.clone());
-        let listener = runtime.wait(listen(self.listen, acceptor))??;
+        let listener = block(runtime.handle(), listen(self.listen, acceptor))?;
         let bound = listener.local_address().map(|address| address.to_string());
         let address = self.advertise.or(bound).unwrap_or_default();
         let (died, dead) = mpsc::unbounded_channel();
@@ -145,6 +172,19 @@ impl<C: Send + Sync + 'static> NodeBuilder<C> {
             settings: self.settings,
             handle: runtime.handle().clone(),
         });
+        let (dir, wanted) = match self.same_host {
+            SameHost::Usual => (RuntimeDir::of_user().ok().map(Arc::new), false),
+            SameHost::At(dir) => (Some(dir), true),
+            SameHost::Off => (None, false),
+        };
+        if let Some(dir) = dir {
+            match Neighbourhood::start(dir, incarnation, &Arc::downgrade(&inner)) {
+                Ok(here) => drop(inner.neighbourhood.set(here)),
+                Err(error) if wanted => return Err(error.into()),
+                // It is a shorter way, and not the only one.
+                Err(_) => {}
+            }
+        }
         let tasks = runtime.handle();
         tasks.spawn(server::serve(listener, Arc::clone(&inner), inner.leaving()));
         tasks.spawn(claims::keep_time(Arc::downgrade(&inner), dead, inner.leaving()));

@@ -24,14 +24,17 @@ impl Node for Calls {
         &self,
         request: Request<proto::HelloRequest>,
     ) -> Result<Response<proto::HelloResponse>, Status> {
-        self.0.greeted(&request)?;
+        let caller = self.0.greeted(&request)?;
         let version = request.into_inner().version;
         if version != crate::node::VERSION {
             let ours = crate::node::VERSION;
             return Err(malformed(format!("version {version}, and {ours} is spoken here")));
         }
         let node = Some(proto::Peer::from(&self.0.me));
-        Ok(Response::new(proto::HelloResponse { version, node, same_host: None }))
+        let here = self.0.neighbourhood.get().zip(caller);
+        let hello = here.and_then(|(here, caller)| here.hello(caller.incarnation));
+        let same_host = hello.map(|hello| hello.to_bytes().to_vec().into()).unwrap_or_default();
+        Ok(Response::new(proto::HelloResponse { version, node, same_host }))
     }
 
     async fn peers(

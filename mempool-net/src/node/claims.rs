@@ -153,6 +153,9 @@ impl Inner {
 
     /// A start of a node has ended, by proof.
     pub(crate) fn bury(&self, dead: Incarnation) {
+        if let Some(here) = self.neighbourhood.get() {
+            here.forget(dead);
+        }
         self.step(|state, now, keeping| state.machine.proved_dead(now, dead, keeping));
     }
 

@@ -65,21 +65,39 @@ impl Inner {
         Ok(peer)
     }
 
+    /// As [`owner_of`](Self::owner_of), and whether it is on this host was looked at.
+    pub(crate) async fn owner_near(self: &Arc<Self>, value: GlobalId) -> Result<Arc<Peer>> {
+        let peer = self.owner_of(value).await?;
+        if self.neighbourhood.get().is_some() && peer.neighbour.get().is_none() {
+            let hello = peer.ask_whether_alive(self.settings.probe_timeout).await;
+            // Nobody else waits on this thread.
+            match hello {
+                Ok(Some(hello)) => self.look_for(&peer, &hello),
+                Ok(None) => drop(peer.neighbour.set(None)),
+                // The bytes will say what is wrong.
+                Err(_) => {}
+            }
+        }
+        Ok(peer)
+    }
+
     /// Brings the frame of a value here, into memory that `room` pays for.
     pub(crate) async fn fetch(
-        self: Arc<Self>,
+        self: &Arc<Self>,
+        peer: &Peer,
         value: GlobalId,
         room: &mut Room,
     ) -> Result<Fetched> {
-        let peer = self.owner_of(value).await?;
         let begin = |_: &FrameHead, range: Range<u64>| reserve(room, range);
         let fetched = tokio::select! {
             fetched = peer.bytes.fetch(value, ByteRange::WHOLE, begin) => fetched,
-            () = peer.ended() => return Err(self.explain(value, Refusal::OwnerDead { owner: peer.id.incarnation })),
+            () = peer.ended() => {
+                return Err(self.explain(value, Refusal::OwnerDead { owner: peer.id.incarnation }));
+            }
         };
         match fetched {
             Ok((_, frame)) => Ok(Fetched::new(frame.freeze())),
-            Err(error) => Err(self.bytes_failed(&peer, "get", error).await),
+            Err(error) => Err(self.bytes_failed(peer, "get", error).await),
         }
     }
 
@@ -111,6 +129,10 @@ impl Inner {
             }
             _ => Some(Reason::Other),
         };
+        if peer.has_exited() {
+            peer.end(None);
+            return peer.check_alive().err().unwrap_or(NetError::Left);
+        }
         // A node that does not answer may have been started again, and a value that is not found may have been of another start.
         if matches!(reason, None | Some(Reason::NoValue)) {
             let there = format!("{}@{}", peer.id.name, peer.id.address);

@@ -66,6 +66,11 @@ impl Inbox {
         Ok(())
     }
 
+    /// Takes all of them.
+    pub(crate) fn take_all(&self) -> VecDeque<Letter> {
+        std::mem::take(&mut *self.lock())
+    }
+
     /// Takes the first one with that label.
     fn take(&self, label: &str) -> Option<Letter> {
         let mut letters = self.lock();
@@ -85,5 +90,47 @@ impl Inbox {
             }
             came.await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use mempool_core::{Blob, PoolOptions};
+
+    use super::*;
+
+    fn letter(label: &str, byte: u8) -> Letter {
+        let pool = PoolOptions::new().open(Blob);
+        let value = pool.set(vec![byte]).expect("room").untyped();
+        let from = NodeName::new(&format!("node-{byte}")).expect("a label");
+        Letter { from, label: label.to_owned(), value }
+    }
+
+    #[tokio::test]
+    async fn letters_are_taken_in_their_order_by_their_label_and_waited_for() {
+        let inbox = Arc::new(Inbox::default());
+        for (label, byte) in [("a", 1), ("b", 2), ("a", 3)] {
+            inbox.put(letter(label, byte)).expect("room");
+        }
+        assert_eq!(inbox.wait("a").await.from.as_str(), "node-1");
+        assert_eq!(inbox.wait("b").await.from.as_str(), "node-2");
+        assert_eq!(inbox.wait("a").await.from.as_str(), "node-3");
+        let waiting = tokio::spawn({
+            let inbox = Arc::clone(&inbox);
+            async move { inbox.wait("c").await }
+        });
+        tokio::task::yield_now().await;
+        inbox.put(letter("d", 4)).expect("room");
+        inbox.put(letter("c", 5)).expect("room");
+        assert_eq!(waiting.await.expect("no panic").from.as_str(), "node-5");
+        assert_eq!(inbox.take_all().len(), 1);
+    }
+
+    #[test]
+    fn a_label_is_bounded() {
+        assert!(Letter::label("x".repeat(LABEL_BYTES_MAX)).is_ok());
+        assert!(Letter::label("x".repeat(LABEL_BYTES_MAX + 1)).is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! What the tasks, the services and the verbs of one node share.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use mempool_core::{Fingerprint, Id, Pool, Untyped};
@@ -16,6 +16,7 @@ use crate::node::claims::Claims;
 use crate::node::figures::NodeStats;
 use crate::node::inbox::Inbox;
 use crate::node::kept::Kept;
+use crate::node::neighbour::Neighbourhood;
 use crate::node::offers::{Moment, Offers};
 use crate::node::peers::Peers;
 use crate::node::receive::Announced;
@@ -36,6 +37,8 @@ pub(crate) struct Inner {
     pub(crate) offers: Offers,
     pub(crate) announced: Moment<Fingerprint, Announced>,
     pub(crate) inbox: Inbox,
+    /// Where others of this host find it, if they do.
+    pub(crate) neighbourhood: OnceLock<Neighbourhood>,
     pub(crate) claims: Arc<Claims>,
     pub(crate) guard: Guard,
     pub(crate) settings: Settings,
@@ -64,6 +67,7 @@ impl Inner {
             offers: Offers::default(),
             announced: Moment::default(),
             inbox: Inbox::default(),
+            neighbourhood: OnceLock::new(),
             claims: Arc::new(Claims::new(me.incarnation, settings.protocol.clone())),
             guard,
             me,

@@ -32,6 +32,11 @@ impl Kept {
         self.lock().remove(&id)
     }
 
+    /// Keeps nothing more; what was kept is to be dropped under no lock.
+    pub(crate) fn take_all(&self) -> Vec<Untyped> {
+        std::mem::take(&mut *self.lock()).into_values().collect()
+    }
+
     /// What is kept.
     pub(crate) fn ids(&self) -> Vec<GlobalId> {
         self.lock().keys().copied().collect()

@@ -15,6 +15,7 @@ mod inner;
 mod join;
 mod kept;
 mod letters;
+mod neighbour;
 mod offers;
 mod peers;
 mod receive;
@@ -104,13 +105,23 @@ impl<C: Send + Sync + 'static> Node<C> {
     }
 
     /// Leaves the cluster: tells the others, who then release what this node claimed of them and know that what it owned has
-    /// ended; answers the calls that are under way, and takes no more. The pool stays open. A second call does nothing.
+    /// ended; answers the calls that are under way, and takes no more. The pool stays open, with what its program refers to. A
+    /// second call does nothing. Who cannot be told notices by himself.
     ///
     /// # Errors
-    /// None of those whom it could not tell: they notice by themselves.
+    /// [`Left`](crate::NetError::Left) where the runtime that it ran on has ended.
     pub fn leave(&self) -> Result<()> {
         let inner = Arc::clone(self.inner());
         self.presence.runtime.wait(async move { inner.leave().await })
+    }
+
+    /// As [`leave`](Self::leave).
+    ///
+    /// # Errors
+    /// As [`leave`](Self::leave).
+    pub async fn leave_async(&self) -> Result<()> {
+        Arc::clone(self.inner()).leave().await;
+        Ok(())
     }
 }
 
@@ -129,7 +140,7 @@ impl<C> fmt::Debug for Node<C> {
 impl Drop for Presence {
     fn drop(&mut self) {
         let inner = Arc::clone(&self.inner);
-        // Who wants to know calls `leave` himself. It has a deadline of its own.
-        let _ = self.runtime.wait(async move { inner.leave().await });
+        // Who wants to know calls `leave` himself.
+        self.runtime.wait_for(async move { inner.leave().await }, Inner::LEAVE_WITHIN * 3);
     }
 }

@@ -75,3 +75,31 @@ impl<K: Eq + Hash + Copy, V> Moment<K, V> {
         (over, kept.values().map(|(_, until)| *until).min())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_taken_in_time_is_over_once() {
+        let kept = Moment::<u32, &str>::default();
+        let at = Duration::from_secs;
+        kept.keep(1, "one", at(100)).expect("room");
+        kept.keep(2, "two", at(110)).expect("room");
+        assert_eq!(kept.over(at(129)), (vec![], Some(at(130))));
+        assert_eq!(kept.look(|key| *key == 1, |value| value.len()), Some(3));
+        assert_eq!(kept.over(at(130)), (vec!["one"], Some(at(140))));
+        assert_eq!((kept.take(1), kept.take(2), kept.take(2)), (None, Some("two"), None));
+        assert_eq!(kept.over(Duration::MAX), (vec![], None));
+    }
+
+    #[test]
+    fn more_than_there_may_be_is_given_back() {
+        let kept = Moment::<u32, u32>::default();
+        let most = u32::try_from(Moment::<u32, u32>::MOST).expect("a few");
+        for key in 0..most {
+            kept.keep(key, key, Duration::ZERO).expect("room");
+        }
+        assert_eq!(kept.keep(most, 7, Duration::ZERO), Err(7));
+    }
+}

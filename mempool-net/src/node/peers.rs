@@ -14,15 +14,19 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::bytes;
 use crate::error::{NetError, Result};
+use crate::host::HostHello;
 use crate::identity::{Incarnation, NodeName};
 use crate::membership::{Health, Member, Membership};
 use crate::node::dial::{Connected, Dial, named_address, seed};
+use crate::node::neighbour::Neighbour;
 use crate::node::wire::{self, Malformed, PeerId};
 use crate::proto;
 use crate::proto::node_client::NodeClient;
 use crate::protocol::Message;
 use crate::security::Connector;
 
+/// The most nodes that one knows.
+const PEERS_MAX: usize = 4096;
 /// So often in a row a peer does not answer before it is suspected.
 const SUSPECTED_AFTER: u32 = 3;
 /// How long a connection may take to be made.
@@ -44,6 +48,8 @@ pub(crate) struct Peer {
     pub(crate) bytes: bytes::Peer,
     /// Messages of the claims protocol on their way; made with the first.
     pub(crate) mailbox: OnceLock<mpsc::Sender<Message>>,
+    /// The way to it on the same host.
+    pub(crate) neighbour: Neighbour,
     /// Set once it is proved that this start has ended: with the start that answers in its place, if there is one.
     ended: watch::Sender<Option<Option<Incarnation>>>,
     /// How often in a row it was asked whether it is there and did not answer.
@@ -60,6 +66,7 @@ impl Peer {
             channel: dial.clone().channel(endpoint(&id.address, id.name.as_str())?),
             bytes: bytes::Peer::new(dial, bytes::PeerLimits::default()),
             mailbox: OnceLock::new(),
+            neighbour: Neighbour::new(),
             ended: watch::Sender::new(None),
             unanswered: AtomicU32::new(0),
             dead: peers.dead.clone(),
@@ -109,13 +116,14 @@ impl Peer {
         }
     }
 
-    /// Asks whether it is there; a refusal is an answer.
-    pub(crate) async fn ask_whether_alive(&self, within: Duration) -> Result<()> {
+    /// Asks whether it is there; a refusal is an answer. It may say how it is found on this host.
+    pub(crate) async fn ask_whether_alive(&self, within: Duration) -> Result<Option<HostHello>> {
         let ask = |channel, request| async move { NodeClient::new(channel).hello(request).await };
         let message = proto::HelloRequest { version: crate::node::VERSION };
         match self.call_suspected("hello", within, message, ask).await {
             Err(error @ (NetError::Unreachable { .. } | NetError::Deadline { .. })) => Err(error),
-            _ => Ok(()),
+            Err(_refused) => Ok(None),
+            Ok(answer) => Ok(HostHello::from_bytes(&answer.same_host)),
         }
     }
 
@@ -322,6 +330,13 @@ impl Peers {
             }
             if before.id.incarnation < id.incarnation {
                 before.end(Some(id.incarnation));
+            }
+        }
+        if known.len() >= PEERS_MAX && !known.contains_key(&id.name) {
+            known.retain(|_, peer| peer.check_alive().is_ok());
+            if known.len() >= PEERS_MAX {
+                let (node, what) = (id.name.to_string(), format!("more than {PEERS_MAX} nodes"));
+                return Err(NetError::Answer { node, call: "hello", what });
             }
         }
         known.insert(id.name.clone(), Arc::new(Peer::new(id.clone(), self)?));

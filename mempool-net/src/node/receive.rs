@@ -9,7 +9,6 @@ use crate::bytes::{FrameSink, NewFrame, Refusal, RefusalKind};
 use crate::identity::GlobalId;
 use crate::node::claims::now;
 use crate::node::inner::Inner;
-use crate::node::shelf::refusal;
 
 /// What was said of a frame before it came.
 #[derive(Debug)]
@@ -73,7 +72,7 @@ impl NewFrame for Arriving {
             }
         }
         let value = receiving.finish(&type_name, references, options);
-        let value = value.map_err(|error| refusal(&error))?;
+        let value = value.map_err(|error| Refusal::from(&error))?;
         let id = inner.global(value.id());
         // Kept until whoever put it has claimed it.
         match inner.offers.keep(id, value, now()) {

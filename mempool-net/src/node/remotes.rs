@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use mempool_core::{Error, Fetched, Id, RemoteFrame, Room, StoreError, StoreErrorKind};
+use mempool_core::{Error, Fetched, Id, RemoteFrame, Room, StoreError, StoreErrorKind, Trust};
 
 use crate::error::{NetError, Reason, Result};
 use crate::identity::GlobalId;
@@ -115,8 +115,13 @@ impl Drop for Remote {
 impl RemoteFrame for Remote {
     fn open(&self, room: &mut Room) -> Result<Fetched, StoreError> {
         let opened = self.inner().and_then(|inner| {
-            let handle = inner.handle.clone();
-            block(&handle, inner.fetch(self.described.value, room))
+            let (handle, value) = (inner.handle.clone(), self.described.value);
+            let peer = block(&handle, inner.owner_near(value))?;
+            match inner.map_from(&peer, &self.described) {
+                // Of the same user on the same kernel, and nobody can change its bytes: both were checked.
+                Some(frame) => Ok(Fetched::new(frame).trust(Trust::Own)),
+                None => block(&handle, inner.fetch(&peer, value, room)),
+            }
         });
         opened.map_err(|error| store_error(core_error(error, self.described.value)))
     }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime as Tokio};
 
@@ -47,22 +48,30 @@ impl Runtime {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        wait(&self.handle, future)
+        // A runtime that ends drops its tasks, and this one's sender with it.
+        self.begin(future).recv().map_err(|_| NetError::Left)
     }
-}
 
-/// As [`Runtime::wait`].
-pub(crate) fn wait<F>(handle: &Handle, future: F) -> Result<F::Output>
-where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
-    let (sender, receiver) = mpsc::sync_channel(1);
-    handle.spawn(async move {
-        let _ = sender.send(future.await);
-    });
-    // A runtime that ends drops its tasks, and this one's sender with it.
-    receiver.recv().map_err(|_| NetError::Left)
+    /// The same, but no longer than so: the runtime may be this thread's own, where nothing runs while it waits.
+    pub(crate) fn wait_for<F>(&self, future: F, within: Duration)
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let _ = self.begin(future).recv_timeout(within);
+    }
+
+    fn begin<F>(&self, future: F) -> mpsc::Receiver<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        self.handle.spawn(async move {
+            let _ = sender.send(future.await);
+        });
+        receiver
+    }
 }
 
 /// Runs a future to its end on this thread, with what it borrows. The runtime's threads do its I/O.

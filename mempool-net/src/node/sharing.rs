@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mempool_core::{Codec, DRef, Rejected, Untyped};
+use mempool_core::{Codec, DRef, PinnedOwned, Rejected, Untyped};
 
 use crate::error::{NetError, Result};
 use crate::identity::{GlobalId, NodeName};
@@ -166,6 +166,53 @@ impl<C: Send + Sync + 'static> Node<C> {
         }
     }
 
+    /// As [`set_on_with`](Self::set_on_with).
+    ///
+    /// # Errors
+    /// As [`set_on`](Self::set_on).
+    pub async fn set_on_async<T>(
+        &self,
+        node: &NodeName,
+        value: T,
+        options: SetOn,
+    ) -> Result<DRef<T>, NotSet<T>>
+    where
+        C: Codec<T>,
+        T: Send + Sync + 'static,
+    {
+        let pool = self.pool().clone();
+        let set = self.where_it_may_wait(move || pool.set(value)).await;
+        let reference = set.map_err(NotSet::Rejected)?;
+        match self.copy_on_async(node, &reference, options).await {
+            Ok(there) => Ok(there),
+            Err(error) => Err(NotSet::Kept { reference, error }),
+        }
+    }
+
+    /// Holds a value readable, wherever it is: as [`Pool::get_owned`](mempool_core::Pool::get_owned), for tasks, which must not wait.
+    ///
+    /// # Errors
+    /// Those of the pool.
+    pub async fn get_async<T>(&self, value: &DRef<T>) -> mempool_core::Result<PinnedOwned<C, T>>
+    where
+        C: Codec<T>,
+        C::View: Sync,
+        T: Send + Sync + 'static,
+    {
+        let (pool, value) = (self.pool().clone(), value.clone());
+        self.where_it_may_wait(move || pool.get_owned(&value)).await
+    }
+
+    /// Runs what waits for disk or peers on a thread that may.
+    async fn where_it_may_wait<R: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> R {
+        let done = self.inner().handle.spawn_blocking(work).await;
+        // It is not cancelled; what panicked goes on in the caller.
+        done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+
     /// Puts a copy of a value of this node's pool on another node, and refers to the copy there.
     ///
     /// # Errors
@@ -258,6 +305,17 @@ impl<C: Send + Sync + 'static> Node<C> {
         }
     }
 
+    /// As [`set_name_on`](Self::set_name_on).
+    ///
+    /// # Errors
+    /// As [`set_name_on`](Self::set_name_on).
+    pub async fn set_name_on_async<T>(&self, name: &str, value: &DRef<T>) -> Result<bool> {
+        match self.remote(value) {
+            Some(id) => Arc::clone(self.inner()).set_name_at(id, name.to_owned()).await,
+            None => Ok(self.pool().set_name(name, value)?.is_some()),
+        }
+    }
+
     /// What the owner of a value knows of it.
     ///
     /// # Errors
@@ -291,6 +349,15 @@ impl<C: Send + Sync + 'static> Node<C> {
     pub fn save_on<T>(&self, value: &DRef<T>, name: &str) -> Result<u64> {
         let id = self.inner().global(value.id());
         self.wait(Arc::clone(self.inner()).save_at(id, name.to_owned()))
+    }
+
+    /// As [`save_on`](Self::save_on).
+    ///
+    /// # Errors
+    /// As [`save_on`](Self::save_on).
+    pub async fn save_on_async<T>(&self, value: &DRef<T>, name: &str) -> Result<u64> {
+        let id = self.inner().global(value.id());
+        Arc::clone(self.inner()).save_at(id, name.to_owned()).await
     }
 
     /// Which node owns a value of this pool's: its name, or `None` for this node itself.
