@@ -35,7 +35,7 @@ pub trait RemoteFrame: Send + Sync + 'static {
     /// [`get_file`](crate::Pool::get_file) of it.
     ///
     /// # Errors
-    /// Those of the way to the owner. What `room` says is handed through, with [`StoreError::from`].
+    /// Those of the way to the owner. What `room` says is handed through, as a [`StoreError`].
     fn open(&self, room: &mut Room) -> Result<Fetched, StoreError>;
 
     /// Ends the value at its owner, whatever references there are.
