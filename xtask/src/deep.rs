@@ -60,6 +60,7 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
         Step::tests("damage", test::damage(workspace, "5000000")).bar(12),
         Step::tests("lifecycle", test::spill(workspace, "lifecycle").env("RACES", "20000")).bar(23),
         Step::tests("bent requests", bent_requests(workspace, "100000")),
+        Step::tests("killed nodes", killed_nodes(workspace, "40")).bar(18),
         // The benchmark's own answers, with a tenth of the memory that the tables take.
         Step::check("official answers", test::main_job(workspace, "1", "64MiB")),
         // That it still compiles and counts right; what it measures is for a quiet machine.
@@ -79,6 +80,14 @@ fn bent_requests(workspace: &Workspace, count: &str) -> Invocation {
         .cargo(&["test", "--locked", "--release", "--package", "mempool-net", "--test", "bytes"])
         .arguments(&["hostile", "--", "--show-output"])
         .env("BENT_REQUESTS", count)
+}
+
+/// Nodes in processes of their own that are killed or stopped.
+fn killed_nodes(workspace: &Workspace, count: &str) -> Invocation {
+    workspace
+        .cargo(&["test", "--locked", "--package", "mempool-net", "--test", "chaos"])
+        .arguments(&["--", "--show-output"])
+        .env("CHAOS_CASES", count)
 }
 
 /// All tests of a package, in release.

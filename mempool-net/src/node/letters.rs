@@ -424,4 +424,37 @@ mod tests {
         let short = proto::Ticket { secret: vec![0; 15].into(), ..ticket.into() };
         assert!(Ticket::try_from(short).is_err());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_a_message_of_the_protocol_or_refused(
+            bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200),
+        ) {
+            if let Ok(message) = proto::Message::decode(bytes.as_slice())
+                && let Ok(message) = Message::try_from(message)
+            {
+                let again = proto::Message::from(message.clone());
+                proptest::prop_assert_eq!(Message::try_from(again), Ok(message));
+            }
+        }
+
+        #[test]
+        fn a_bent_message_is_one_of_the_protocol_or_refused(
+            which in proptest::num::usize::ANY,
+            at in proptest::num::usize::ANY,
+            byte in proptest::num::u8::ANY,
+        ) {
+            let all = messages();
+            let message = all[which % all.len()].clone();
+            let mut bytes = proto::Message::from(message).encode_to_vec();
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            if let Ok(message) = proto::Message::decode(bytes.as_slice())
+                && let Ok(message) = Message::try_from(message)
+            {
+                let again = proto::Message::from(message.clone());
+                proptest::prop_assert_eq!(Message::try_from(again), Ok(message));
+            }
+        }
+    }
 }

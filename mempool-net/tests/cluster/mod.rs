@@ -2,6 +2,8 @@
 //!
 //! A test binary has a test `child_of_a_cluster` which calls [`child`]; run again with `MEMPOOL_NODE` set, it is a node.
 
+#![allow(dead_code, reason = "each test uses a part")]
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -42,15 +44,20 @@ impl Drop for Scratch {
 
 /// A node of that name with a pool of 1 MiB over a store in `directory`, where it exports to, too.
 pub(crate) fn node(called: &str, directory: &Path) -> Node<Blob> {
+    node_of(called, directory, true)
+}
+
+/// The same, which meets others of this host there, or does not.
+pub(crate) fn node_of(called: &str, directory: &Path, met: bool) -> Node<Blob> {
     let exports = directory.join(format!("{called}-exports"));
     std::fs::create_dir_all(&exports).expect("a directory");
     let lease = Lease::new(LEASE, LEASE / 10).expect("a lease");
-    Node::builder(pool(directory))
+    let builder = Node::builder(pool(directory))
         .name(name(called))
         .lease(lease)
-        .exports(Exports::open(exports).expect("a directory"))
-        .start()
-        .expect("a free port on loopback")
+        .exports(Exports::open(exports).expect("a directory"));
+    let builder = if met { builder } else { builder.without_same_host() };
+    builder.start().expect("a free port on loopback")
 }
 
 fn pool(directory: &Path) -> Pool<Blob> {
@@ -72,23 +79,31 @@ pub(crate) struct Other {
     child: Child,
     orders: ChildStdin,
     answers: BufReader<ChildStdout>,
+    pub(crate) called: String,
     pub(crate) address: String,
 }
 
 impl Other {
     /// Starts a node of that name over a store in `directory`.
     pub(crate) fn start(called: &str, directory: &Path) -> Self {
+        Self::start_of(called, directory, true)
+    }
+
+    /// The same, which meets others of this host there, or does not.
+    pub(crate) fn start_of(called: &str, directory: &Path, met: bool) -> Self {
         let mut child = Command::new(std::env::current_exe().expect("this program"))
             .args(["--exact", "child_of_a_cluster", "--nocapture", "--test-threads=1"])
             .env("MEMPOOL_NODE", called)
             .env("MEMPOOL_NODE_DIRECTORY", directory)
+            .env("MEMPOOL_NODE_MET", met.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("a process");
         let orders = child.stdin.take().expect("it is piped");
         let answers = BufReader::new(child.stdout.take().expect("it is piped"));
-        let mut other = Self { child, orders, answers, address: String::new() };
+        let called = called.to_owned();
+        let mut other = Self { child, orders, answers, called, address: String::new() };
         other.address = other.answer();
         other
     }
@@ -146,7 +161,8 @@ pub(crate) fn child() {
     let Some(called) = std::env::var_os("MEMPOOL_NODE") else { return };
     let called = called.to_str().expect("a label").to_owned();
     let directory = PathBuf::from(std::env::var_os("MEMPOOL_NODE_DIRECTORY").expect("a directory"));
-    let node = node(&called, &directory);
+    let met = std::env::var("MEMPOOL_NODE_MET").is_ok_and(|met| met == "true");
+    let node = node_of(&called, &directory, met);
     println!("> {}", node.address());
     let mut values = BTreeMap::new();
     for order in std::io::stdin().lock().lines() {
