@@ -56,7 +56,7 @@ impl Keeper for Keeping<'_> {
         Some(1)
     }
 
-    fn let_go(&mut self, value: GlobalId) {
+    fn let_go(&mut self, value: GlobalId, _epoch: Option<u64>) {
         self.let_go.extend(self.inner.kept.remove(value));
     }
 }
@@ -124,6 +124,11 @@ impl Inner {
             Doing::Do(Effect::Arrived { references, .. }) => {
                 references.into_iter().for_each(|(_, hold)| self.drop_hold(hold));
             }
+            // This node takes over no values of others, and says so.
+            Doing::Do(Effect::Fetch { value, .. }) => {
+                self.at_once(|machine, now, keeper| machine.fetched(now, value, false, keeper));
+            }
+            Doing::Do(Effect::Migrated { hold: Some(hold), .. }) => self.drop_hold(hold),
             // A reference that is fenced, lost or elsewhere says so when it is used.
             Doing::Do(_) => {}
             Doing::Tell(waiting, outcome) => {

@@ -99,7 +99,7 @@ impl Inner {
         let (claimed_values, claims, remote_references) = self.claims.look(|machine| {
             let (owner, holder) = (machine.owner(), machine.holder());
             let claims = self.kept.ids().into_iter().map(|id| owner.holders(id).count() as u64);
-            (owner.values() as u64, claims.sum(), holder.values() as u64)
+            (owner.len() as u64, claims.sum(), holder.values() as u64)
         });
         NodeStats {
             limit_bytes: stats.limit_bytes,

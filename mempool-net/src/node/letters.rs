@@ -7,7 +7,8 @@ use crate::proto;
 use crate::proto::answer::Body as AnswerBody;
 use crate::proto::message::Body;
 use crate::protocol::{
-    Answer, BATCH_MAX, Bound, Message, NAME_BYTES_MAX, Reference, Refusal, Registration, Ticket,
+    Answer, BATCH_MAX, Bound, Message, MovedTicket, NAME_BYTES_MAX, Reference, Refusal,
+    Registration, Ticket,
 };
 
 /// The most messages of one delivery.
@@ -56,6 +57,36 @@ fn body_of(message: Message) -> Body {
             Body::Accepted(proto::Accepted { number, refusal: refusal.map(Into::into) })
         }
         Message::Leave => Body::Left(proto::Left {}),
+        Message::Offer { value, epoch, holders } => {
+            Body::Offer(proto::Offer { value: Some(value.into()), epoch, holders: all(holders) })
+        }
+        Message::Prepared { value, epoch, refusal } => {
+            let refusal = refusal.map(Into::into);
+            Body::Prepared(proto::Prepared { value: Some(value.into()), epoch, refusal })
+        }
+        Message::Commit { value, epoch, part, parts, holders, tickets } => {
+            let (holders, tickets) = (all(holders), all(tickets));
+            let value = Some(value.into());
+            Body::Commit(proto::Commit { value, epoch, part, parts, holders, tickets })
+        }
+        Message::Activated { value, epoch } => {
+            Body::Activated(proto::Activated { value: Some(value.into()), epoch })
+        }
+        Message::Settled { value, epoch } => {
+            Body::Settled(proto::Settled { value: Some(value.into()), epoch })
+        }
+        Message::Abort { value, epoch } => {
+            Body::Abort(proto::Abort { value: Some(value.into()), epoch })
+        }
+        Message::Moved { value, owner, epoch } => {
+            let (value, owner) = (Some(value.into()), Some(owner.into()));
+            Body::Repoint(proto::Repoint { value, owner, epoch })
+        }
+        Message::Ended { number, value, epoch, holders } => {
+            let (value, holders) = (Some(value.into()), all(holders));
+            Body::Ended(proto::Ended { number, value, epoch, holders })
+        }
+        Message::Heard { number } => Body::Heard(proto::Heard { number }),
     }
 }
 
@@ -103,8 +134,63 @@ impl TryFrom<proto::Message> for Message {
                 Self::Accepted { number, refusal }
             }
             Body::Left(proto::Left {}) => Self::Leave,
+            Body::Offer(proto::Offer { value, epoch, holders }) => {
+                Self::Offer { value: value_of(value)?, epoch, holders: nodes(holders)? }
+            }
+            Body::Prepared(proto::Prepared { value, epoch, refusal }) => {
+                let refusal = refusal.map(Refusal::try_from).transpose()?;
+                Self::Prepared { value: value_of(value)?, epoch, refusal }
+            }
+            Body::Commit(proto::Commit { value, epoch, part, parts, holders, tickets }) => {
+                let (value, holders, tickets) = (value_of(value)?, nodes(holders)?, some(tickets)?);
+                Self::Commit { value, epoch, part, parts, holders, tickets }
+            }
+            Body::Activated(proto::Activated { value, epoch }) => {
+                Self::Activated { value: value_of(value)?, epoch }
+            }
+            Body::Settled(proto::Settled { value, epoch }) => {
+                Self::Settled { value: value_of(value)?, epoch }
+            }
+            Body::Abort(proto::Abort { value, epoch }) => {
+                Self::Abort { value: value_of(value)?, epoch }
+            }
+            Body::Repoint(proto::Repoint { value, owner, epoch }) => {
+                Self::Moved { value: value_of(value)?, owner: node(owner)?, epoch }
+            }
+            Body::Ended(proto::Ended { number, value, epoch, holders }) => {
+                Self::Ended { number, value: value_of(value)?, epoch, holders: nodes(holders)? }
+            }
+            Body::Heard(proto::Heard { number }) => Self::Heard { number },
         })
     }
+}
+
+fn nodes(list: Vec<proto::Incarnation>) -> Result<Vec<Incarnation>, Malformed> {
+    Ok(bounded(list)?.into_iter().map(Into::into).collect())
+}
+
+impl From<MovedTicket> for proto::MovedTicket {
+    fn from(ticket: MovedTicket) -> Self {
+        let MovedTicket { maker, number, secret, rest_us, once, used_by } = ticket;
+        let secret = secret.to_be_bytes().to_vec().into();
+        let (maker, used_by) = (Some(maker.into()), used_by.map(Into::into));
+        Self { maker, number, secret, rest_us, once, used_by }
+    }
+}
+
+impl TryFrom<proto::MovedTicket> for MovedTicket {
+    type Error = Malformed;
+
+    fn try_from(message: proto::MovedTicket) -> Result<Self, Malformed> {
+        let proto::MovedTicket { maker, number, secret, rest_us, once, used_by } = message;
+        let (maker, secret) = (node(maker)?, secret_of(&secret)?);
+        Ok(Self { maker, number, secret, rest_us, once, used_by: used_by.map(Into::into) })
+    }
+}
+
+fn secret_of(bytes: &[u8]) -> Result<u128, Malformed> {
+    let secret = bytes.try_into().map_err(|_| "a secret is 16 bytes")?;
+    Ok(u128::from_be_bytes(secret))
 }
 
 fn all<A, B: From<A>>(list: Vec<A>) -> Vec<B> {
@@ -174,8 +260,7 @@ impl TryFrom<proto::Ticket> for Ticket {
 
     fn try_from(message: proto::Ticket) -> Result<Self, Malformed> {
         let proto::Ticket { value, owner, number, secret } = message;
-        let secret = secret.as_ref().try_into().map_err(|_| "a secret is 16 bytes")?;
-        let secret = u128::from_be_bytes(secret);
+        let secret = secret_of(&secret)?;
         Ok(Self { value: value_of(value)?, owner: node(owner)?, number, secret })
     }
 }
@@ -382,9 +467,30 @@ mod tests {
             Message::Accepted { number: 1, refusal: None },
             Message::Leave,
         ];
+        all.extend(moving(owner));
         let refused = |refusal| Message::Accepted { number: 1, refusal: Some(refusal) };
         all.extend(refusals().into_iter().map(refused));
         all
+    }
+
+    fn moving(owner: Incarnation) -> Vec<Message> {
+        let (value, epoch, number) = (value(8), 3, 5);
+        let holders = vec![owner, Incarnation(u128::MAX)];
+        let (maker, secret) = (owner, u128::MAX - 5);
+        let ticket = MovedTicket { maker, number, secret, rest_us: 7, once: true, used_by: None };
+        let tickets = vec![ticket, MovedTicket { once: false, used_by: Some(owner), ..ticket }];
+        vec![
+            Message::Offer { value, epoch, holders: holders.clone() },
+            Message::Prepared { value, epoch, refusal: None },
+            Message::Prepared { value, epoch, refusal: Some(Refusal::TimedOut) },
+            Message::Commit { value, epoch, part: 1, parts: 2, holders: holders.clone(), tickets },
+            Message::Activated { value, epoch },
+            Message::Settled { value, epoch },
+            Message::Abort { value, epoch },
+            Message::Moved { value, owner, epoch },
+            Message::Ended { number, value, epoch, holders },
+            Message::Heard { number },
+        ]
     }
 
     #[test]

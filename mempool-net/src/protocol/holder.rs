@@ -95,7 +95,7 @@ impl Tie {
     fn quiet_at(&self, step: &Moment<'_>) -> Duration {
         let lease = step.settings.lease;
         let since = self.renewed_at.unwrap_or_default();
-        lease.expiry(since) + lease.slack() * 2
+        since + lease.lease() + lease.slack() * 3
     }
 
     fn is_idle(&self) -> bool {
@@ -183,11 +183,16 @@ impl Holder {
 
     /// A use of a reference: by a share, a ticket, or the program.
     pub(super) fn arrive(&mut self, step: &mut Step<'_>, reference: Reference) -> Hold {
-        let Reference { value, owner, epoch, version } = reference;
         let hold = Hold(step.number());
-        if owner == step.me {
-            return hold;
+        if reference.owner != step.me {
+            self.arrive_as(step, reference, hold);
         }
+        hold
+    }
+
+    /// The same, for a use that there is already.
+    pub(super) fn arrive_as(&mut self, step: &mut Step<'_>, reference: Reference, hold: Hold) {
+        let Reference { value, owner, epoch, version } = reference;
         self.uses.insert(hold, value);
         let held = self.held.entry(value).or_insert_with(|| Held {
             owner,
@@ -200,11 +205,11 @@ impl Holder {
         held.uses.insert(hold);
         if held.owner != owner {
             self.repoint(step, value, owner, epoch);
-            return hold;
+            return;
         }
         if step.dead.contains(&owner) {
             held.standing = Standing::Lost(Refusal::OwnerDead { owner });
-            return hold;
+            return;
         }
         let tie = self.ties.entry(owner).or_default();
         tie.values.insert(value);
@@ -219,7 +224,6 @@ impl Holder {
             }
             tie.ask(value);
         }
-        hold
     }
 
     /// Another use of a reference that this node has.
@@ -250,6 +254,17 @@ impl Holder {
         if let Some(tie) = held.next.and_then(|(owner, _)| self.ties.get_mut(&owner)) {
             tie.forget(value);
         }
+    }
+
+    /// This node owns the value now, and releases its reference. Answers the uses it had.
+    pub(super) fn take_over(&mut self, value: GlobalId) -> BTreeSet<Hold> {
+        let held = self.held.get_mut(&value);
+        let uses = held.map(|held| std::mem::take(&mut held.uses)).unwrap_or_default();
+        self.forget(value);
+        for hold in &uses {
+            self.uses.remove(hold);
+        }
+        uses
     }
 
     /// The value has another owner. While the reference stands with the old one it goes on to, until the new one has granted it.
@@ -342,6 +357,7 @@ impl Holder {
         owner: Incarnation,
         number: u64,
         answers: &[Answer],
+        is_copy: impl Fn(GlobalId) -> bool,
     ) -> bool {
         let Some(tie) = self.ties.get_mut(&owner) else { return false };
         let Some((_, values)) = tie.asked.take_if(|(asked, _)| *asked == number) else {
@@ -352,6 +368,10 @@ impl Holder {
             match answers.next() {
                 Some(Answer::Granted { version, epoch }) => {
                     self.granted(step, owner, value, (*version, *epoch));
+                }
+                // This node had it, and let it go.
+                Some(Answer::Moved { owner: next, .. }) if *next == step.me && !is_copy(value) => {
+                    self.refused(step, owner, value, &Refusal::Gone { value, owner: *next });
                 }
                 Some(Answer::Moved { owner: next, epoch }) => {
                     self.repoint(step, value, *next, *epoch);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::holder::Holder;
 use super::message::{Answer, BATCH_MAX, Message, NAME_BYTES_MAX, Reference, Ticket};
+use super::migration::Copies;
 use super::outbox::Outbox;
 use super::owner::{Owner, limit};
 use super::refusal::{Bound, Refusal};
@@ -27,13 +28,15 @@ struct Waiting {
 }
 
 #[derive(Debug)]
-enum What {
+pub(super) enum What {
     /// That a reference stands.
     Stand(GlobalId),
     /// That a share is accepted.
     Share,
     /// What a ticket or a name is answered with, by whom.
     Find { number: u64, owner: Incarnation, message: Message },
+    /// That another node owns a value.
+    Migrate(GlobalId),
 }
 
 /// The state machine of one node.
@@ -48,12 +51,16 @@ pub struct Machine {
     roles: Roles,
 }
 
-#[derive(Debug, Default)]
-struct Roles {
-    owner: Owner,
-    holder: Holder,
+/// What one node is to others.
+#[derive(Debug)]
+pub(super) struct Roles {
+    pub(super) owner: Owner,
+    pub(super) holder: Holder,
     shares: Shares,
-    outbox: Outbox,
+    pub(super) copies: Copies,
+    /// Values that went elsewhere, and which this node claims as its own holder until it is registered there.
+    pub(super) own_claims: BTreeSet<GlobalId>,
+    pub(super) outbox: Outbox,
     calls: BTreeMap<Call, Waiting>,
 }
 
@@ -68,7 +75,15 @@ impl Machine {
             dead: BTreeSet::new(),
             dead_order: VecDeque::new(),
             down: BTreeSet::new(),
-            roles: Roles::default(),
+            roles: Roles {
+                owner: Owner::new(me),
+                holder: Holder::default(),
+                shares: Shares::default(),
+                copies: Copies::default(),
+                own_claims: BTreeSet::new(),
+                outbox: Outbox::default(),
+                calls: BTreeMap::new(),
+            },
         }
     }
 
@@ -99,8 +114,8 @@ impl Machine {
     /// Whether nothing is claimed, held, on its way or waited for.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        let Roles { owner, holder, shares, outbox, calls } = &self.roles;
-        let roles = owner.is_empty() && holder.is_empty();
+        let Roles { owner, holder, shares, copies, outbox, calls, .. } = &self.roles;
+        let roles = owner.is_empty() && holder.is_empty() && copies.is_empty();
         roles && shares.is_empty() && outbox.is_empty() && calls.is_empty()
     }
 
@@ -158,10 +173,10 @@ impl Machine {
     #[must_use]
     pub fn next_deadline(&self, now: Duration) -> Option<Duration> {
         let at = self.moment(now);
-        let Roles { owner, holder, shares, outbox, calls } = &self.roles;
+        let Roles { owner, holder, shares, copies, outbox, calls, .. } = &self.roles;
         let calls = calls.values().map(|call| call.until).min();
         let roles = [owner.next_deadline(&at), holder.next_deadline(&at)];
-        let mail = [shares.next_deadline(), outbox.next_deadline(), calls];
+        let mail = [shares.next_deadline(), outbox.next_deadline(), copies.next_deadline(), calls];
         roles.into_iter().chain(mail).flatten().min()
     }
 
@@ -206,7 +221,7 @@ impl Machine {
     /// # Errors
     /// [`Refusal::NotHeld`], [`Refusal::Pending`], [`Refusal::Fenced`], or why the reference is lost.
     pub fn standing(&self, now: Duration, value: GlobalId) -> Result<Reference, Refusal> {
-        self.roles.holder.standing(&self.moment(now), value)
+        self.roles.standing(&self.moment(now), value)
     }
 
     /// Holds a value that another node owns, by its name alone, or once more: this node registers itself, as it does for the
@@ -218,15 +233,15 @@ impl Machine {
         keeper: &mut dyn Keeper,
     ) -> Hold {
         let reference = Reference { version: 0, ..reference };
-        self.step(now, keeper, |roles, step, _| {
+        self.step(now, keeper, |roles, step, keeper| {
             let again = roles.holder.use_again(step, reference.value);
-            again.unwrap_or_else(|| roles.holder.arrive(step, reference))
+            again.unwrap_or_else(|| roles.arrive(step, keeper, reference).1)
         })
     }
 
     /// Ends a use. The last one releases the reference.
     pub fn drop_hold(&mut self, now: Duration, hold: Hold, keeper: &mut dyn Keeper) {
-        self.step(now, keeper, |roles, _, _| roles.holder.drop_hold(hold));
+        self.step(now, keeper, |roles, _, keeper| roles.drop_hold(keeper, hold));
     }
 
     /// Waits until the reference stands, which may be at once, or is lost.
@@ -321,7 +336,7 @@ impl Machine {
         })
     }
 
-    /// Calls a value of this node's by a name, which keeps it until the name is taken away.
+    /// Calls a value by a name, which is a claim until it is taken away. It stays this node's name when the value moves.
     ///
     /// # Errors
     /// [`Refusal::Gone`], [`Refusal::NameTaken`], [`Refusal::Limit`].
@@ -332,7 +347,19 @@ impl Machine {
         name: &str,
         keeper: &mut dyn Keeper,
     ) -> Result<(), Refusal> {
-        self.step(now, keeper, |roles, step, keeper| roles.owner.name(step, keeper, value, name))
+        self.step(now, keeper, |roles, step, keeper| {
+            if !roles.owner.may_name(step, value, name)? {
+                return Ok(());
+            }
+            let hold = roles.holder.use_again(step, value);
+            roles.owner.name(step, keeper, value, name, hold)
+        })
+    }
+
+    /// The value that this node calls by that name.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<GlobalId> {
+        self.roles.owner.named(name)
     }
 
     /// Takes a name away, and says which value had it.
@@ -342,12 +369,70 @@ impl Machine {
         name: &str,
         keeper: &mut dyn Keeper,
     ) -> Option<GlobalId> {
-        self.step(now, keeper, |roles, _, keeper| roles.owner.unname(keeper, name))
+        self.step(now, keeper, |roles, _, keeper| {
+            let (value, hold) = roles.owner.unname(keeper, name)?;
+            hold.into_iter().for_each(|hold| roles.holder.drop_hold(hold));
+            Some(value)
+        })
+    }
+
+    /// Makes another node the owner of a value of this node's. `stays` says that this node's program goes on to have references:
+    /// [`Effect::Migrated`] then hands it a use.
+    ///
+    /// *Outcome*: [`Outcome::Migrated`]; [`Refusal::NotCopied`] and [`Refusal::TargetDead`], after which this node owns the
+    /// value; [`Refusal::TimedOut`] if nothing was committed, and [`Refusal::OwnershipUnknown`] if it was: the target owns the
+    /// value when it is reached, and until then this node serves it.
+    ///
+    /// # Errors
+    /// [`Refusal::NotOwned`], [`Refusal::Gone`], [`Refusal::Moving`], [`Refusal::TargetDead`], [`Refusal::Limit`];
+    /// [`Refusal::OwnershipUnknown`] for a value that came to this node by its owner's death.
+    pub fn migrate(
+        &mut self,
+        now: Duration,
+        (value, target): (GlobalId, Incarnation),
+        stays: bool,
+        until: Duration,
+        keeper: &mut dyn Keeper,
+    ) -> Result<Call, Refusal> {
+        self.step(now, keeper, |roles, step, keeper| {
+            roles.migrate(step, keeper, (value, target), stays, until)
+        })
+    }
+
+    /// The copy that [`Effect::Fetch`] asked for is there, verified and kept, or cannot be made. Answers whether it is still
+    /// wanted; a copy that is not is the node's to let go.
+    pub fn fetched(
+        &mut self,
+        now: Duration,
+        value: GlobalId,
+        is_there: bool,
+        keeper: &mut dyn Keeper,
+    ) -> bool {
+        self.step(now, keeper, |roles, step, _| roles.fetched(step, value, is_there))
+    }
+
+    /// Says what became of a copy whose ownership is not known: this node owns the value, or lets the copy go.
+    ///
+    /// # Errors
+    /// [`Refusal::NotOwned`] where there is no such copy.
+    pub fn decide(
+        &mut self,
+        now: Duration,
+        value: GlobalId,
+        owns: bool,
+        keeper: &mut dyn Keeper,
+    ) -> Result<(), Refusal> {
+        self.step(now, keeper, |roles, step, keeper| roles.decide(step, keeper, value, owns))
     }
 }
 
 impl Roles {
-    fn call(&mut self, step: &mut Step<'_>, until: Duration, what: What) -> Result<Call, Refusal> {
+    pub(super) fn call(
+        &mut self,
+        step: &mut Step<'_>,
+        until: Duration,
+        what: What,
+    ) -> Result<Call, Refusal> {
         let most = step.settings.limits.calls;
         if self.calls.len() >= most {
             return Err(limit(Bound::Calls, most));
@@ -357,7 +442,7 @@ impl Roles {
         Ok(call)
     }
 
-    fn end_call(
+    pub(super) fn end_call(
         &mut self,
         step: &mut Step<'_>,
         keeper: &mut dyn Keeper,
@@ -369,10 +454,12 @@ impl Roles {
             What::Stand(_) => {}
             What::Find { number, .. } => self.outbox.forget(number),
             What::Share => {
-                for (value, hold) in self.shares.end(&mut self.outbox, call) {
-                    self.holder.drop_hold(hold);
-                    self.owner.end_use(keeper, value, hold);
+                for (_, hold) in self.shares.end(&mut self.outbox, call) {
+                    self.drop_hold(keeper, hold);
                 }
+            }
+            What::Migrate(value) => {
+                self.abort(step, keeper, value);
             }
         }
         step.done(call, outcome);
@@ -419,9 +506,8 @@ impl Roles {
                     known.push(one);
                 }
                 Err(refusal) => {
-                    for (value, hold) in uses {
-                        self.holder.drop_hold(hold);
-                        self.owner.end_use(keeper, value, hold);
+                    for (_, hold) in uses {
+                        self.drop_hold(keeper, hold);
                     }
                     self.calls.remove(&call);
                     return Err(refusal);
@@ -448,8 +534,17 @@ impl Roles {
             }
             return Ok((hold, Err(owner)));
         }
+        let owned = self.owner.owned(step, keeper, value)?;
+        let may_share = owned.is_here() || owned.stays;
+        let moved = self.owner.moved_to(value);
+        if !may_share {
+            return Err(Refusal::NotHeld { value });
+        }
         let hold = Hold(step.number());
-        self.owner.owned(step, keeper, value)?.uses.insert(hold);
+        self.owner.add_use(value, hold);
+        if let Some((owner, _)) = moved {
+            return Ok((hold, Err(owner)));
+        }
         let owner = step.me;
         match self.owner.register(step, keeper, value, to) {
             Answer::Granted { version, epoch } => {
@@ -457,9 +552,49 @@ impl Roles {
             }
             Answer::Moved { owner, .. } => Ok((hold, Err(owner))),
             Answer::Refused(refusal) => {
-                self.owner.end_use(keeper, value, hold);
+                self.owner.end_use(keeper, hold);
                 Err(refusal)
             }
+        }
+    }
+
+    /// Ends a use, of a reference or of a value that this node keeps.
+    fn drop_hold(&mut self, keeper: &mut dyn Keeper, hold: Hold) {
+        self.holder.drop_hold(hold);
+        self.owner.end_use(keeper, hold);
+    }
+
+    /// A use of a reference, wherever its value is: it may be this node's own, or have been.
+    fn arrive(
+        &mut self,
+        step: &mut Step<'_>,
+        keeper: &mut dyn Keeper,
+        reference: Reference,
+    ) -> (Reference, Hold) {
+        let value = reference.value;
+        if let Some((owner, epoch)) = self.owner.moved_to(value) {
+            if epoch > reference.epoch || reference.owner == step.me {
+                let reference = Reference { value, owner, epoch, version: 0 };
+                return (reference, self.holder.arrive(step, reference));
+            }
+        }
+        let is_here = self.owner.epoch(value).is_some();
+        if is_here
+            || reference.owner == step.me && self.owner.owned_here(step, keeper, value).is_ok()
+        {
+            let hold = Hold(step.number());
+            self.owner.add_use(value, hold);
+            let reference = Reference { owner: step.me, version: 0, ..reference };
+            return (reference, hold);
+        }
+        (reference, self.holder.arrive(step, reference))
+    }
+
+    /// Whether a reference of this node's stands; one to a value of its own does.
+    fn standing(&self, step: &Moment<'_>, value: GlobalId) -> Result<Reference, Refusal> {
+        match self.owner.epoch(value) {
+            Some(epoch) => Ok(Reference { value, owner: step.me, epoch, version: 0 }),
+            None => self.holder.standing(step, value),
         }
     }
 
@@ -495,18 +630,22 @@ impl Roles {
                 }
             }
             Message::Redeem { number, ticket } => {
-                let (value, answer) = self.owner.redeem(step, keeper, &ticket, from);
-                step.send(from, Message::Found { number, value, answer });
+                let answer = self.redeem(step, keeper, &ticket, from);
+                step.send(from, Message::Found { number, value: Some(ticket.value), answer });
             }
             Message::Resolve { number, name } => {
-                let (value, answer) = self.owner.resolve(step, keeper, &name, from);
+                let value = self.owner.named(&name);
+                let answer = match value {
+                    Some(value) => self.register(step, keeper, value, from),
+                    None => Answer::Refused(Refusal::NameUnknown { name }),
+                };
                 step.send(from, Message::Found { number, value, answer });
             }
             Message::Found { number, value, answer } => {
                 self.found(step, keeper, from, number, value, answer);
             }
             Message::Share { number, base, context, references } => {
-                self.arrived(step, from, (number, base, context), &references);
+                self.arrived(step, keeper, from, (number, base, context), &references);
             }
             Message::Accepted { number, refusal } => {
                 if let Some(call) = self.shares.accepted(from, number) {
@@ -514,8 +653,64 @@ impl Roles {
                     self.end_call(step, keeper, call, outcome);
                 }
             }
+            Message::Offer { value, epoch, holders } => {
+                self.offered(step, keeper, (value, from, epoch), holders);
+            }
+            Message::Prepared { value, epoch, refusal } => {
+                self.prepared(step, keeper, (value, from, epoch), refusal);
+            }
+            Message::Commit { value, epoch, part, parts, holders, tickets } => {
+                let claims = (holders, tickets);
+                self.committed(step, keeper, (value, from, epoch), (part, parts), claims);
+            }
+            Message::Activated { value, epoch } => {
+                self.activated(step, keeper, (value, from, epoch));
+            }
+            Message::Settled { value, epoch } => {
+                self.settled(keeper, (value, from, epoch));
+            }
+            Message::Abort { value, epoch } => self.aborted(keeper, (value, from, epoch)),
+            Message::Moved { value, owner, epoch } => {
+                self.holder.repoint(step, value, owner, epoch);
+            }
+            Message::Ended { number, value, epoch, holders } => {
+                if self.ended(keeper, (value, from, epoch), &holders) {
+                    step.send(from, Message::Heard { number });
+                }
+            }
+            Message::Heard { number } => {
+                self.outbox.answered(number, from);
+            }
             Message::Leave => {}
         }
+    }
+
+    fn redeem(
+        &mut self,
+        step: &Moment<'_>,
+        keeper: &mut dyn Keeper,
+        ticket: &Ticket,
+        from: Incarnation,
+    ) -> Answer {
+        if let Some((owner, epoch)) = self.moved_to(ticket.value) {
+            return Answer::Moved { owner, epoch };
+        }
+        if let Err(refusal) = self.owner.check_ticket(ticket, from) {
+            return Answer::Refused(self.copies.unknown(ticket.value).unwrap_or(refusal));
+        }
+        let answer = self.register(step, keeper, ticket.value, from);
+        if let Answer::Granted { .. } = answer {
+            self.owner.use_ticket(keeper, ticket, from);
+        }
+        answer
+    }
+
+    /// Who owns a value that this node has given away, or only holds.
+    fn moved_to(&self, value: GlobalId) -> Option<(Incarnation, u64)> {
+        if self.owner.epoch(value).is_some() {
+            return None;
+        }
+        self.owner.moved_to(value).or_else(|| self.holder.owner_of(value))
     }
 
     fn register(
@@ -528,15 +723,16 @@ impl Roles {
         if step.dead.contains(&holder) {
             return Answer::Refused(Refusal::HolderDead { holder });
         }
-        // A node that only holds the value knows who owns it.
-        if let Some((owner, epoch)) = self.holder.owner_of(value) {
-            return if step.dead.contains(&owner) {
-                Answer::Refused(Refusal::OwnerDead { owner })
-            } else {
-                Answer::Moved { owner, epoch }
-            };
+        if let Some(refusal) = self.copies.unknown(value) {
+            return Answer::Refused(refusal);
         }
-        self.owner.register(step, keeper, value, holder)
+        match self.moved_to(value) {
+            Some((owner, _)) if step.dead.contains(&owner) => {
+                Answer::Refused(Refusal::OwnerDead { owner })
+            }
+            Some((owner, epoch)) => Answer::Moved { owner, epoch },
+            None => self.owner.register(step, keeper, value, holder),
+        }
     }
 
     fn registered(
@@ -550,7 +746,9 @@ impl Roles {
         if !self.outbox.answered(number, from) {
             return;
         }
-        if !self.holder.registered(step, from, number, answers) {
+        let copies = &self.copies;
+        let is_copy = |value| copies.unknown(value).is_some();
+        if !self.holder.registered(step, from, number, answers, is_copy) {
             let failed = self.shares.registered(step, &mut self.outbox, from, number, answers);
             if let Some((call, refusal)) = failed {
                 self.end_call(step, keeper, call, Err(refusal));
@@ -574,11 +772,24 @@ impl Roles {
             |what: &What| matches!(what, What::Find { number: asked, .. } if *asked == number);
         let asked = self.calls.iter_mut().find(|(_, waiting)| is_it(&waiting.what));
         let Some((&call, waiting)) = asked else { return };
+        let is_name = matches!(&waiting.what, What::Find { message: Message::Resolve { .. }, .. });
         let outcome = match (value, answer) {
             (Some(value), Answer::Granted { version, epoch }) => {
                 let reference = Reference { value, owner: from, epoch, version };
-                let hold = self.holder.arrive(step, reference);
+                let (reference, hold) = self.arrive(step, keeper, reference);
                 Ok(Outcome::Found { reference, hold })
+            }
+            // Who has the name has said which value it is; whoever owns that value need not know the name.
+            (Some(value), Answer::Moved { owner, epoch }) if is_name => {
+                let reference = Reference { value, owner, epoch, version: 0 };
+                let (reference, hold) = self.arrive(step, keeper, reference);
+                Ok(Outcome::Found { reference, hold })
+            }
+            (_, Answer::Refused(Refusal::OwnershipUnknown { .. })) => {
+                if let What::Find { owner, message, .. } = &waiting.what {
+                    self.outbox.send_later(step, number, *owner, message.clone());
+                }
+                return;
             }
             (_, Answer::Moved { owner, .. }) if !step.dead.contains(&owner) => {
                 if let What::Find { owner: asked, message, .. } = &mut waiting.what {
@@ -597,6 +808,7 @@ impl Roles {
     fn arrived(
         &mut self,
         step: &mut Step<'_>,
+        keeper: &mut dyn Keeper,
         from: Incarnation,
         (number, base, context): (u64, u64, u64),
         references: &[Reference],
@@ -614,7 +826,7 @@ impl Roles {
             Arrival::New => {
                 let references = references.iter().take(BATCH_MAX);
                 let held: Vec<(Reference, Hold)> =
-                    references.map(|one| (*one, self.holder.arrive(step, *one))).collect();
+                    references.map(|one| self.arrive(step, keeper, *one)).collect();
                 let foreign = held.iter().filter(|(one, _)| one.owner != step.me);
                 let pending = foreign.map(|(one, _)| one.value).collect();
                 self.shares.take(from, number, pending);
@@ -632,6 +844,7 @@ impl Roles {
         self.shares.forget(dead);
         self.holder.owner_dead(step, dead);
         self.owner.end_claim(keeper, dead);
+        self.bury_migrations(step, keeper, dead);
     }
 
     /// Does what is due: delivers what this node says to itself, sends, accepts, and ends calls.
@@ -643,8 +856,11 @@ impl Roles {
             self.hear(step, keeper, step.me, message);
             self.holder.flush(step, &mut self.outbox);
         }
-        let holder = &self.holder;
-        self.shares.accept(step, |step, value| is_settled(&holder.standing(step, value)));
+        self.tick_migrations(step, keeper);
+        let (owner, holder) = (&self.owner, &self.holder);
+        self.shares.accept(step, |step, value| {
+            owner.epoch(value).is_some() || is_settled(&holder.standing(step, value))
+        });
         let ended: Vec<_> = self
             .calls
             .iter()
@@ -653,6 +869,7 @@ impl Roles {
         for (call, outcome) in ended {
             self.end_call(step, keeper, call, outcome);
         }
+        self.tell_ended(step, keeper);
         self.holder.flush(step, &mut self.outbox);
     }
 
@@ -660,9 +877,19 @@ impl Roles {
     fn outcome(&self, step: &Moment<'_>, waiting: &Waiting) -> Option<Result<Outcome, Refusal>> {
         let owner = match &waiting.what {
             What::Share => None,
+            What::Migrate(value) => {
+                let committed = self.owner.epoch(*value).is_none();
+                let over = waiting.until <= step.now;
+                let moved = self.owner.moved_to(*value).filter(|_| over && committed);
+                if let Some((_, epoch)) = moved {
+                    let (value, source_node) = (*value, step.me);
+                    return Some(Err(Refusal::OwnershipUnknown { value, source_node, epoch }));
+                }
+                None
+            }
             What::Find { owner, .. } => Some(*owner),
             What::Stand(value) => {
-                let standing = self.holder.standing(step, *value);
+                let standing = self.standing(step, *value);
                 if is_settled(&standing) {
                     return Some(standing.map(Outcome::Stands));
                 }

@@ -53,12 +53,14 @@ pub struct Ticket {
 /// A ticket as it moves with its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MovedTicket {
-    /// Its number.
+    /// Who made it.
+    pub maker: Incarnation,
+    /// Its number there.
     pub number: u64,
     /// Its secret.
     pub secret: u128,
-    /// How long it is still good for, in milliseconds.
-    pub rest_ms: u64,
+    /// How long it is still good for, in microseconds.
+    pub rest_us: u64,
     /// Whether one use ends it.
     pub once: bool,
     /// Who used it, where one use ends it.
@@ -178,6 +180,85 @@ pub enum Message {
         number: u64,
         /// Why it takes none of them.
         refusal: Option<Refusal>,
+    },
+    /// Owner to a node that shall own the value: make a copy.
+    Offer {
+        /// The value.
+        value: GlobalId,
+        /// The epoch in which it shall.
+        epoch: u64,
+        /// Who holds the value now.
+        holders: Vec<Incarnation>,
+    },
+    /// The target has a verified copy, or says why not.
+    Prepared {
+        /// The value.
+        value: GlobalId,
+        /// The epoch of the offer.
+        epoch: u64,
+        /// Why it has none.
+        refusal: Option<Refusal>,
+    },
+    /// The target owns the value once it has heard all parts.
+    Commit {
+        /// The value.
+        value: GlobalId,
+        /// The epoch.
+        epoch: u64,
+        /// Which part this is, from 0.
+        part: u32,
+        /// How many there are.
+        parts: u32,
+        /// Who claims the value through the source.
+        holders: Vec<Incarnation>,
+        /// Its tickets.
+        tickets: Vec<MovedTicket>,
+    },
+    /// The target owns the value.
+    Activated {
+        /// The value.
+        value: GlobalId,
+        /// The epoch.
+        epoch: u64,
+    },
+    /// The source knows that the target owns the value.
+    Settled {
+        /// The value.
+        value: GlobalId,
+        /// The epoch.
+        epoch: u64,
+    },
+    /// The source has taken its offer back.
+    Abort {
+        /// The value.
+        value: GlobalId,
+        /// The epoch of the offer.
+        epoch: u64,
+    },
+    /// To a holder: the value has another owner.
+    Moved {
+        /// The value.
+        value: GlobalId,
+        /// Its owner.
+        owner: Incarnation,
+        /// Since which epoch.
+        epoch: u64,
+    },
+    /// Source to target: these holders claim nothing through the source any more.
+    Ended {
+        /// The sender's number.
+        number: u64,
+        /// The value.
+        value: GlobalId,
+        /// The epoch of the target's ownership.
+        epoch: u64,
+        /// The holders.
+        holders: Vec<Incarnation>,
+    },
+    /// The target heard that.
+    Heard {
+        /// Its number.
+        number: u64,
     },
     /// The sender stops, and holds and owns nothing any more.
     Leave,

@@ -19,7 +19,7 @@
 //!
 //! # Where what stands
 //!
-//! `message` is what nodes say; `owner`, `holder`, `share`, `ticket` are the roles, each with a drawing of its exchanges;
+//! `message` is what nodes say; `owner`, `holder`, `share`, `ticket`, `migration` are the roles, each with a drawing of its exchanges;
 //! `lease` is the arithmetic of two clocks; `machine` puts the roles of one node together.
 //!
 //! # What is promised
@@ -35,6 +35,7 @@ mod holder;
 mod lease;
 mod machine;
 mod message;
+mod migration;
 mod outbox;
 mod owner;
 mod refusal;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::message::Message;
-use super::step::Step;
+use super::step::{Moment, Step};
 use crate::Incarnation;
 
 #[derive(Debug)]
@@ -31,6 +31,17 @@ impl Outbox {
         message: Message,
     ) {
         step.send(to, message.clone());
+        self.send_later(step, number, to, message);
+    }
+
+    /// Sends the message after a while, and again.
+    pub(super) fn send_later(
+        &mut self,
+        step: &Moment<'_>,
+        number: u64,
+        to: Incarnation,
+        message: Message,
+    ) {
         let again_at = step.now + step.settings.resend;
         self.unanswered.insert(number, Unanswered { to, message, again_at });
     }

@@ -32,14 +32,17 @@
 //! **Who may crash.** A holder: its claim is not renewed and expires. A sender after it registered a receiver that never hears
 //! of it: the owner asks the receiver, which releases. A receiver that was never there: its claim expires.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::message::{Answer, BATCH_MAX, Message, Registration};
 use super::refusal::{Bound, Refusal};
-use super::step::{Hold, Keeper, Moment, Step};
+use super::step::{Call, Hold, Keeper, Moment, Step};
 use super::ticket::Tickets;
 use crate::{GlobalId, Incarnation};
+
+/// Values whose new owner is remembered although nobody claims them here any more.
+const FORWARDS_MAX: usize = 65_536;
 
 /// All that one holder has from this owner.
 #[derive(Debug)]
@@ -55,17 +58,65 @@ struct Claim {
     unconfirmed: BTreeMap<GlobalId, Duration>,
 }
 
+/// Who owns a value that this node keeps.
+#[derive(Clone, Debug)]
+pub(super) enum Place {
+    /// This node.
+    Here,
+    /// This node; it was offered to another one.
+    Offered { call: Call, to: Incarnation, epoch: u64, again_at: Duration },
+    /// Another node, which has not said so yet.
+    Committed {
+        call: Call,
+        to: Incarnation,
+        epoch: u64,
+        again_at: Duration,
+        /// The holders that it was told of.
+        told: BTreeSet<Incarnation>,
+        commits: Vec<Message>,
+    },
+    /// Another node. This one keeps its copy for those who claim the value here.
+    Forwarded {
+        to: Incarnation,
+        epoch: u64,
+        /// Of the holders that it was told of, those whose claims here have not ended.
+        told: BTreeSet<Incarnation>,
+    },
+}
+
+/// Holders of a value that came from another owner, where they still claim it.
+#[derive(Debug)]
+pub(super) struct Inherited {
+    pub(super) source: Incarnation,
+    pub(super) epoch: u64,
+    pub(super) holders: BTreeSet<Incarnation>,
+    /// When their claims have run out, if nobody is left to say so.
+    pub(super) until: Option<Duration>,
+    pub(super) tell_at: Duration,
+}
+
 /// A value that is kept for others.
 #[derive(Debug)]
 pub(super) struct Owned {
     pub(super) epoch: u64,
     /// The holders, each with the version of its registration.
     holders: BTreeMap<Incarnation, u64>,
-    /// Tickets, by number.
-    pub(super) tickets: BTreeSet<u64>,
+    /// Tickets, by who made them and number.
+    pub(super) tickets: BTreeSet<(Incarnation, u64)>,
     pub(super) names: BTreeSet<String>,
-    /// References on their way, which this node sent.
+    /// References on their way, which this node sent, and what it has of a value that came back.
     pub(super) uses: BTreeSet<Hold>,
+    pub(super) place: Place,
+    pub(super) inherited: Option<Inherited>,
+    /// The owner before, which has not said yet that it knows.
+    pub(super) unsettled: Option<Incarnation>,
+    pub(super) again_at: Duration,
+    /// Whether this node owns it because the owner before is dead.
+    pub(super) is_successor: bool,
+    /// Whether this node has references of its own, or names, and so claims the value where it moves.
+    pub(super) stays: bool,
+    /// Whether the copy is offered to own the value again.
+    pub(super) is_copy: bool,
     /// What a count would be, which is what a planted bug goes by.
     #[cfg(feature = "mutants")]
     count: i64,
@@ -79,9 +130,33 @@ impl Owned {
             tickets: BTreeSet::new(),
             names: BTreeSet::new(),
             uses: BTreeSet::new(),
+            place: Place::Here,
+            inherited: None,
+            unsettled: None,
+            again_at: Duration::ZERO,
+            is_successor: false,
+            stays: false,
+            is_copy: false,
             #[cfg(feature = "mutants")]
             count: 0,
         }
+    }
+
+    /// Whether this node decides about the value.
+    pub(super) fn is_here(&self) -> bool {
+        matches!(self.place, Place::Here | Place::Offered { .. })
+    }
+
+    /// Whether this node itself will claim the value where it moves.
+    pub(super) fn claims_itself(&self) -> bool {
+        self.stays || !self.names.is_empty() || !self.uses.is_empty()
+    }
+
+    /// All who claim the value through this node.
+    pub(super) fn through(&self, me: Incarnation) -> BTreeSet<Incarnation> {
+        let inherited = self.inherited.iter().flat_map(|one| one.holders.iter());
+        let own = self.claims_itself().then_some(&me);
+        self.holders.keys().chain(inherited).chain(own).copied().collect()
     }
 
     fn is_held(&self) -> bool {
@@ -93,27 +168,96 @@ impl Owned {
     }
 
     fn is_claimed(&self) -> bool {
-        let by_owner = !(self.tickets.is_empty() && self.names.is_empty() && self.uses.is_empty());
-        by_owner || self.is_held()
+        let on_its_way = !self.uses.is_empty() || self.is_copy || self.inherited.is_some();
+        let claimed = self.is_held() || on_its_way;
+        match self.place {
+            Place::Here => {
+                let by_owner = !self.tickets.is_empty() || !self.names.is_empty();
+                claimed || by_owner || self.unsettled.is_some()
+            }
+            Place::Offered { .. } | Place::Committed { .. } => true,
+            Place::Forwarded { .. } => claimed || self.stays,
+        }
+    }
+
+    /// When something of a migration is to be said again.
+    pub(super) fn due_at(&self) -> Option<Duration> {
+        let place = match &self.place {
+            Place::Offered { again_at, .. } | Place::Committed { again_at, .. } => Some(*again_at),
+            Place::Here | Place::Forwarded { .. } => None,
+        };
+        let inherited = self.inherited.as_ref().and_then(|one| {
+            let tell_at = self.is_here().then_some(one.tell_at);
+            [tell_at, one.until].into_iter().flatten().min()
+        });
+        let unsettled = self.unsettled.map(|_| self.again_at);
+        [place, inherited, unsettled].into_iter().flatten().min()
     }
 }
 
 /// The claims on this node's values.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Owner {
+    me: Incarnation,
     /// The latest version that was given.
     latest: u64,
     /// The owner's clock at its last step.
     seen_at: Duration,
     claims: BTreeMap<Incarnation, Claim>,
-    values: BTreeMap<GlobalId, Owned>,
+    pub(super) values: BTreeMap<GlobalId, Owned>,
     pub(super) tickets: Tickets,
+    /// This node's uses of values that it keeps.
+    uses: BTreeMap<Hold, GlobalId>,
+    /// Values of which something is to be said again.
+    pub(super) active: BTreeSet<GlobalId>,
+    /// Where values went that nobody claims here any more, and the order in which they went.
+    forwards: BTreeMap<GlobalId, (Incarnation, u64)>,
+    forwards_order: VecDeque<GlobalId>,
+    /// Claims that ended here, for those to hear who own the values now.
+    pub(super) ends: Vec<(Incarnation, GlobalId, u64, BTreeSet<Incarnation>)>,
+    /// The highest epoch that was given or offered.
+    epochs: u64,
 }
 
 impl Owner {
+    pub(super) fn new(me: Incarnation) -> Self {
+        Self {
+            me,
+            latest: 0,
+            seen_at: Duration::ZERO,
+            claims: BTreeMap::new(),
+            values: BTreeMap::new(),
+            tickets: Tickets::default(),
+            uses: BTreeMap::new(),
+            active: BTreeSet::new(),
+            forwards: BTreeMap::new(),
+            forwards_order: VecDeque::new(),
+            ends: Vec::new(),
+            epochs: 0,
+        }
+    }
+
+    /// The epoch in which this node owns the value, if it does and somebody claims it.
+    #[must_use]
+    pub fn epoch(&self, value: GlobalId) -> Option<u64> {
+        let owned = self.values.get(&value).filter(|owned| owned.is_here());
+        owned.map(|owned| owned.epoch)
+    }
+
+    /// Who owns a value that this node gave away.
+    pub(super) fn moved_to(&self, value: GlobalId) -> Option<(Incarnation, u64)> {
+        match self.values.get(&value).map(|owned| &owned.place) {
+            None => self.forwards.get(&value).copied(),
+            Some(Place::Here | Place::Offered { .. }) => None,
+            Some(Place::Committed { to, epoch, .. } | Place::Forwarded { to, epoch, .. }) => {
+                Some((*to, *epoch))
+            }
+        }
+    }
+
     /// How many values are kept for others.
     #[must_use]
-    pub fn values(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.values.len()
     }
 
@@ -148,6 +292,17 @@ impl Owner {
         self.known(value)
     }
 
+    /// The same, for what only the owner of the value may do.
+    pub(super) fn owned_here(
+        &mut self,
+        step: &Moment<'_>,
+        keeper: &mut dyn Keeper,
+        value: GlobalId,
+    ) -> Result<&mut Owned, Refusal> {
+        let owned = self.owned(step, keeper, value)?;
+        if owned.is_here() { Ok(owned) } else { Err(Refusal::NotOwned { value }) }
+    }
+
     /// What is kept of that value already.
     pub(super) fn known(&mut self, value: GlobalId) -> Result<&mut Owned, Refusal> {
         self.values.get_mut(&value).ok_or(Refusal::NotOwned { value })
@@ -176,13 +331,13 @@ impl Owner {
     ) -> Result<(u64, u64), Refusal> {
         if holder == step.me {
             // A node needs no lease on what is its own; the sender's claim keeps the value until the reference is back.
-            let epoch = self.owned(step, keeper, value)?.epoch;
+            let epoch = self.owned_here(step, keeper, value)?.epoch;
             self.settle(keeper, value);
             return Ok((0, epoch));
         }
         self.has_room(step, holder)?;
         let version = self.latest + 1;
-        let owned = self.owned(step, keeper, value)?;
+        let owned = self.owned_here(step, keeper, value)?;
         owned.holders.insert(holder, version);
         #[cfg(feature = "mutants")]
         {
@@ -199,6 +354,7 @@ impl Owner {
         });
         claim.values.insert(value);
         claim.unconfirmed.insert(value, step.now);
+        self.settle(keeper, value);
         Ok((version, epoch))
     }
 
@@ -283,11 +439,101 @@ impl Owner {
         self.settle(keeper, value);
     }
 
-    /// Lets the value go if nobody claims it.
+    /// To be called whenever a claim on the value may have ended: tells of that where the value has moved, and lets it
+    /// go if nobody claims it.
     pub(super) fn settle(&mut self, keeper: &mut dyn Keeper, value: GlobalId) {
-        if self.values.get(&value).is_some_and(|owned| !owned.is_claimed()) {
-            self.values.remove(&value);
-            keeper.let_go(value);
+        let Some(owned) = self.values.get_mut(&value) else { return };
+        owned.inherited.take_if(|one| one.holders.is_empty());
+        let through = owned.through(self.me);
+        if let Place::Forwarded { to, epoch, told } = &mut owned.place {
+            let gone: BTreeSet<Incarnation> = told.difference(&through).copied().collect();
+            if !gone.is_empty() {
+                told.retain(|one| !gone.contains(one));
+                self.ends.push((*to, value, *epoch, gone));
+            }
+        }
+        if owned.due_at().is_none() {
+            self.active.remove(&value);
+        }
+        if owned.is_claimed() {
+            return;
+        }
+        let (here, epoch, place) = (owned.is_here(), owned.epoch, owned.place.clone());
+        self.values.remove(&value);
+        self.active.remove(&value);
+        if let Place::Forwarded { to, epoch, .. } = place {
+            self.remember(value, (to, epoch));
+        }
+        keeper.let_go(value, here.then_some(epoch));
+    }
+
+    fn remember(&mut self, value: GlobalId, went: (Incarnation, u64)) {
+        if self.forwards.insert(value, went).is_none() {
+            self.forwards_order.push_back(value);
+        }
+        if self.forwards_order.len() > FORWARDS_MAX {
+            self.forwards_order.pop_front().map(|oldest| self.forwards.remove(&oldest));
+        }
+    }
+
+    /// An epoch that this node neither owned the value in nor offered it for.
+    pub(super) fn next_epoch(&mut self, value: GlobalId) -> u64 {
+        let known = self.values.get(&value).map_or(0, |owned| match &owned.place {
+            Place::Here => owned.epoch,
+            Place::Offered { epoch, .. }
+            | Place::Committed { epoch, .. }
+            | Place::Forwarded { epoch, .. } => *epoch,
+        });
+        if mutant!("epoch_ignored") {
+            return known + 1;
+        }
+        self.epochs = self.epochs.max(known) + 1;
+        self.epochs
+    }
+
+    /// This node owns the value from now on; its copy is kept already.
+    pub(super) fn adopt(&mut self, value: GlobalId, epoch: u64) -> &mut Owned {
+        if let Some(at) = self
+            .forwards
+            .remove(&value)
+            .and_then(|_| self.forwards_order.iter().position(|one| *one == value))
+        {
+            self.forwards_order.remove(at);
+        }
+        let owned = self.values.entry(value).or_insert_with(|| Owned::new(epoch));
+        if let Place::Forwarded { to, epoch, told } = &mut owned.place {
+            // Who claims the value here claims it from its owner again.
+            self.ends.push((*to, value, *epoch, std::mem::take(told)));
+        }
+        owned.place = Place::Here;
+        owned.epoch = epoch;
+        (owned.is_copy, owned.stays) = (false, false);
+        owned
+    }
+
+    /// The values that move, or have moved and are not all settled.
+    pub(super) fn moving(&self) -> Vec<GlobalId> {
+        let moves = |owned: &Owned| {
+            let open = owned.inherited.is_some() || owned.unsettled.is_some();
+            open || !matches!(owned.place, Place::Here)
+        };
+        let moving = self.values.iter().filter(|(_, owned)| moves(owned));
+        moving.map(|(value, _)| *value).collect()
+    }
+
+    /// The values of which something is to be said again by now.
+    pub(super) fn due(&self, now: Duration) -> Vec<GlobalId> {
+        let due = |value: &&GlobalId| {
+            self.values.get(value).and_then(Owned::due_at).is_some_and(|at| at <= now)
+        };
+        self.active.iter().filter(due).copied().collect()
+    }
+
+    /// A use of a value that this node keeps.
+    pub(super) fn add_use(&mut self, value: GlobalId, hold: Hold) {
+        if let Some(owned) = self.values.get_mut(&value) {
+            owned.uses.insert(hold);
+            self.uses.insert(hold, value);
         }
     }
 
@@ -306,8 +552,19 @@ impl Owner {
         }
     }
 
-    /// Ends a use by a reference that was on its way.
-    pub(super) fn end_use(&mut self, keeper: &mut dyn Keeper, value: GlobalId, hold: Hold) {
+    /// The uses of a value that has moved: they are uses of a reference from now on.
+    pub(super) fn take_uses(&mut self, value: GlobalId) -> BTreeSet<Hold> {
+        let owned = self.values.get_mut(&value);
+        let uses = owned.map(|owned| std::mem::take(&mut owned.uses)).unwrap_or_default();
+        for hold in &uses {
+            self.uses.remove(hold);
+        }
+        uses
+    }
+
+    /// Ends a use.
+    pub(super) fn end_use(&mut self, keeper: &mut dyn Keeper, hold: Hold) {
+        let Some(value) = self.uses.remove(&hold) else { return };
         if let Some(owned) = self.values.get_mut(&value) {
             owned.uses.remove(&hold);
         }
@@ -326,14 +583,13 @@ impl Owner {
         }
         self.seen_at = step.now;
         let over = |(holder, claim): (&Incarnation, &Claim)| {
-            let ends = claim.expires_at <= step.now && !mutant!("lease_never_expires");
-            ends.then_some(*holder)
+            (claim.expires_at <= step.now).then_some(*holder)
         };
         let over: Vec<Incarnation> = self.claims.iter().filter_map(over).collect();
         over.into_iter().for_each(|holder| self.end_claim(keeper, holder));
-        for (number, value) in self.tickets.ended(step.now) {
+        for (ticket, value) in self.tickets.ended(step.now) {
             if let Some(owned) = self.values.get_mut(&value) {
-                owned.tickets.remove(&number);
+                owned.tickets.remove(&ticket);
             }
             self.settle(keeper, value);
         }
@@ -343,7 +599,9 @@ impl Owner {
     pub(super) fn next_deadline(&self, step: &Moment<'_>) -> Option<Duration> {
         let awake = self.seen_at + step.settings.lease.lease() / 8;
         let claims = self.claims.values().map(|claim| claim.expires_at.min(awake));
-        claims.chain(self.tickets.next_end()).min()
+        let due = |value: &GlobalId| self.values.get(value)?.due_at();
+        let active = self.active.iter().filter_map(due);
+        claims.chain(self.tickets.next_end()).chain(active).min()
     }
 }
 

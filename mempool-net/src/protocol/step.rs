@@ -26,8 +26,9 @@ pub trait Keeper {
     /// that was born here), or `None` where this node does not own the value or it is gone.
     fn keep(&mut self, value: GlobalId) -> Option<u64>;
 
-    /// Nobody else claims the value any more. What this node still does with it is the node's affair.
-    fn let_go(&mut self, value: GlobalId);
+    /// Nobody else claims the value through this node any more. With an epoch this node still owns it, in that epoch: what
+    /// its own program does with the value is its affair. Without one the value belongs to another node, and this was a copy.
+    fn let_go(&mut self, value: GlobalId, epoch: Option<u64>);
 }
 
 /// What came of a call.
@@ -35,8 +36,10 @@ pub trait Keeper {
 pub enum Outcome {
     /// The reference stands.
     Stands(Reference),
-    /// All receivers' references were taken.
+    /// The receiver holds the references.
     Shared,
+    /// Another node owns the value.
+    Migrated,
     /// A ticket or a name was answered with a reference, which this node now holds.
     Found {
         /// The reference.
@@ -83,6 +86,29 @@ pub enum Effect {
     Repointed {
         /// The reference as it is now.
         reference: Reference,
+    },
+    /// Make a verified copy of the value, keep it as by [`Keeper::keep`], and say so by
+    /// [`Machine::fetched`](super::Machine::fetched). It may be asked for again while it is being made; one copy is enough.
+    Fetch {
+        /// The value.
+        value: GlobalId,
+        /// Who has it.
+        from: Incarnation,
+    },
+    /// This node owns the value, whose copy it keeps. What references it had are uses of its own value now, each to be ended
+    /// with [`Machine::drop_hold`](super::Machine::drop_hold) when the program has the value by its own means.
+    Owns {
+        /// The value.
+        value: GlobalId,
+        /// Since which epoch.
+        epoch: u64,
+    },
+    /// Another node owns a value that was this node's.
+    Migrated {
+        /// The reference to it.
+        reference: Reference,
+        /// This node's use of it, if its program has references.
+        hold: Option<Hold>,
     },
     /// A call ended.
     Done {
@@ -134,6 +160,8 @@ pub struct Limits {
     pub calls: usize,
     /// Shares on their way to one node, or from one.
     pub shares: u64,
+    /// Copies that a node prepares to own.
+    pub migrations: usize,
 }
 
 impl Default for Limits {
@@ -146,6 +174,7 @@ impl Default for Limits {
             names: 65_536,
             calls: 65_536,
             shares: 256,
+            migrations: 4096,
         }
     }
 }

@@ -17,10 +17,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::message::{Answer, NAME_BYTES_MAX, Ticket};
+use super::message::{MovedTicket, NAME_BYTES_MAX, Ticket};
 use super::owner::{Owner, limit};
 use super::refusal::{Bound, Refusal};
-use super::step::{Keeper, Moment, Step};
+use super::step::{Hold, Keeper, Moment, Step};
 use crate::{GlobalId, Incarnation};
 
 /// How often a ticket is good.
@@ -44,8 +44,16 @@ struct Issued {
 /// The tickets and names of an owner.
 #[derive(Debug, Default)]
 pub(super) struct Tickets {
-    issued: BTreeMap<u64, Issued>,
-    names: BTreeMap<String, GlobalId>,
+    /// By who made them and number.
+    issued: BTreeMap<(Incarnation, u64), Issued>,
+    names: BTreeMap<String, Named>,
+}
+
+/// What a name stands for. Where the value has moved the name is a use of a reference to it.
+#[derive(Debug)]
+struct Named {
+    value: GlobalId,
+    hold: Option<Hold>,
 }
 
 impl Tickets {
@@ -58,16 +66,45 @@ impl Tickets {
     }
 
     /// Takes out those whose time is over.
-    pub(super) fn ended(&mut self, now: Duration) -> Vec<(u64, GlobalId)> {
-        if mutant!("ticket_never_ends") {
-            return Vec::new();
-        }
-        let over = self.issued.iter().filter(|(_, one)| one.ends_at <= now);
-        let over: Vec<_> = over.map(|(number, one)| (*number, one.value)).collect();
-        for (number, _) in &over {
-            self.issued.remove(number);
-        }
+    pub(super) fn ended(&mut self, now: Duration) -> Vec<((Incarnation, u64), GlobalId)> {
+        let mut over = Vec::new();
+        self.issued.retain(|ticket, one| {
+            let ends = one.ends_at <= now;
+            if ends {
+                over.push((*ticket, one.value));
+            }
+            !ends
+        });
         over
+    }
+
+    /// The tickets of a value, as they move with it.
+    pub(super) fn export(&self, now: Duration, value: GlobalId) -> Vec<MovedTicket> {
+        let of_value = self.issued.iter().filter(|(_, one)| one.value == value);
+        let moved = of_value.map(|((maker, number), one)| {
+            let rest = one.ends_at.saturating_sub(now);
+            MovedTicket {
+                maker: *maker,
+                number: *number,
+                secret: one.secret,
+                rest_us: u64::try_from(rest.as_micros()).unwrap_or(u64::MAX),
+                once: one.uses == Uses::Once,
+                used_by: one.used_by,
+            }
+        });
+        moved.collect()
+    }
+
+    /// Forgets the tickets of a value that has moved.
+    pub(super) fn forget(&mut self, value: GlobalId) {
+        self.issued.retain(|_, one| one.value != value);
+    }
+
+    /// The name is a use of a reference from now on.
+    pub(super) fn held(&mut self, name: &str, hold: Hold) {
+        if let Some(named) = self.names.get_mut(name) {
+            named.hold = Some(hold);
+        }
     }
 }
 
@@ -87,98 +124,127 @@ impl Owner {
             return Err(limit(Bound::Tickets, most));
         }
         let number = step.number();
-        self.owned(step, keeper, value)?.tickets.insert(number);
-        let ends_at = step.now.saturating_add(ttl);
-        self.tickets.issued.insert(number, Issued { value, secret, ends_at, uses, used_by: None });
+        let ticket = (step.me, number);
+        self.owned_here(step, keeper, value)?.tickets.insert(ticket);
+        let mut ends_at = step.now.saturating_add(ttl);
+        if mutant!("ticket_never_ends") {
+            ends_at = Duration::MAX;
+        }
+        self.tickets.issued.insert(ticket, Issued { value, secret, ends_at, uses, used_by: None });
         Ok(Ticket { value, owner: step.me, number, secret })
     }
 
-    /// Registers whoever shows a ticket.
-    pub(super) fn redeem(
+    /// Takes over the tickets of a value that moved here.
+    pub(super) fn take_tickets(
         &mut self,
         step: &Moment<'_>,
-        keeper: &mut dyn Keeper,
-        shown: &Ticket,
-        from: Incarnation,
-    ) -> (Option<GlobalId>, Answer) {
-        let unknown = Refusal::TicketUnknown { ticket: shown.number };
-        let issued = self.tickets.issued.get_mut(&shown.number);
-        // One comparison of 128 bits tells nothing about how much of a guess was right.
-        let Some(issued) = issued.filter(|one| one.secret ^ shown.secret == 0) else {
-            return (None, Answer::Refused(unknown));
-        };
-        let value = issued.value;
-        if issued.used_by.is_some_and(|by| by != from) {
-            let used = Refusal::TicketUsed { ticket: shown.number };
-            return (Some(value), Answer::Refused(used));
-        }
-        let once = issued.uses == Uses::Once;
-        let answer = self.register(step, keeper, value, from);
-        if once && matches!(answer, Answer::Granted { .. }) {
-            if let Some(issued) = self.tickets.issued.get_mut(&shown.number) {
-                issued.used_by = Some(from);
+        value: GlobalId,
+        moved: &[MovedTicket],
+    ) {
+        for one in moved {
+            if self.tickets.issued.len() >= step.settings.limits.tickets {
+                break;
             }
-            self.end_ticket(keeper, value, shown.number);
+            let ticket = (one.maker, one.number);
+            let ends_at = step.now.saturating_add(Duration::from_micros(one.rest_us));
+            let uses = if one.once { Uses::Once } else { Uses::Many };
+            let (secret, used_by) = (one.secret, one.used_by);
+            self.tickets.issued.insert(ticket, Issued { value, secret, ends_at, uses, used_by });
+            if let Ok(owned) = self.known(value) {
+                if !one.once || used_by.is_none() {
+                    owned.tickets.insert(ticket);
+                }
+            }
         }
-        (Some(value), answer)
     }
 
-    fn end_ticket(&mut self, keeper: &mut dyn Keeper, value: GlobalId, number: u64) {
-        if let Ok(owned) = self.known(value) {
-            owned.tickets.remove(&number);
+    /// This node owns the value again, so its names are claims and no uses.
+    pub(super) fn claim_by_names(&mut self, keeper: &mut dyn Keeper, value: GlobalId) {
+        let mut uses = Vec::new();
+        for (name, named) in self.tickets.names.iter_mut().filter(|(_, one)| one.value == value) {
+            uses.extend(named.hold.take());
+            if let Some(owned) = self.values.get_mut(&value) {
+                owned.names.insert(name.clone());
+            }
         }
-        self.settle(keeper, value);
+        uses.into_iter().for_each(|hold| self.end_use(keeper, hold));
     }
 
-    /// Calls the value by a name; the name is a claim until it is taken away.
+    /// Whether a ticket is good for that node.
+    pub(super) fn check_ticket(&self, shown: &Ticket, from: Incarnation) -> Result<(), Refusal> {
+        let (maker, number) = (shown.owner, shown.number);
+        let issued = self.tickets.issued.get(&(maker, number));
+        // One comparison of 128 bits tells nothing about how much of a guess was right.
+        let issued =
+            issued.filter(|one| one.secret ^ shown.secret == 0 && one.value == shown.value);
+        let issued = issued.ok_or(Refusal::TicketUnknown { ticket: number })?;
+        match issued.used_by {
+            Some(by) if by != from => Err(Refusal::TicketUsed { ticket: number }),
+            _ => Ok(()),
+        }
+    }
+
+    /// A ticket was used, by a node that is registered now.
+    pub(super) fn use_ticket(&mut self, keeper: &mut dyn Keeper, shown: &Ticket, by: Incarnation) {
+        let ticket = (shown.owner, shown.number);
+        let issued = self.tickets.issued.get_mut(&ticket);
+        let Some(issued) = issued.filter(|one| one.uses == Uses::Once) else { return };
+        issued.used_by = Some(by);
+        if let Ok(owned) = self.known(shown.value) {
+            owned.tickets.remove(&ticket);
+        }
+        self.settle(keeper, shown.value);
+    }
+
+    /// The value that has that name.
+    pub(super) fn named(&self, name: &str) -> Option<GlobalId> {
+        self.tickets.names.get(name).map(|named| named.value)
+    }
+
+    /// Whether the value may have that name; `Ok(false)` where it has it already.
+    pub(super) fn may_name(
+        &self,
+        step: &Moment<'_>,
+        value: GlobalId,
+        name: &str,
+    ) -> Result<bool, Refusal> {
+        let most = step.settings.limits.names;
+        match self.named(name) {
+            Some(other) if other != value => Err(Refusal::NameTaken { name: name.to_owned() }),
+            Some(_) => Ok(false),
+            None if name.len() > NAME_BYTES_MAX => Err(limit(Bound::NameBytes, NAME_BYTES_MAX)),
+            None if self.tickets.names.len() >= most => Err(limit(Bound::Names, most)),
+            None => Ok(true),
+        }
+    }
+
+    /// Calls the value by a name: a claim until it is taken away. A value of another node is claimed by `hold`.
     pub(super) fn name(
         &mut self,
         step: &Moment<'_>,
         keeper: &mut dyn Keeper,
         value: GlobalId,
         name: &str,
+        hold: Option<Hold>,
     ) -> Result<(), Refusal> {
-        let limits = &step.settings.limits;
-        match self.tickets.names.get(name) {
-            Some(other) if *other != value => {
-                return Err(Refusal::NameTaken { name: name.to_owned() });
-            }
-            Some(_) => return Ok(()),
-            None if name.len() > NAME_BYTES_MAX => {
-                return Err(limit(Bound::NameBytes, NAME_BYTES_MAX));
-            }
-            None if self.tickets.names.len() >= limits.names => {
-                return Err(limit(Bound::Names, limits.names));
-            }
-            None => {}
+        if hold.is_none() {
+            self.owned_here(step, keeper, value)?.names.insert(name.to_owned());
         }
-        self.owned(step, keeper, value)?.names.insert(name.to_owned());
-        self.tickets.names.insert(name.to_owned(), value);
+        self.tickets.names.insert(name.to_owned(), Named { value, hold });
         Ok(())
     }
 
-    /// Takes a name away. Answers the value that had it.
-    pub(super) fn unname(&mut self, keeper: &mut dyn Keeper, name: &str) -> Option<GlobalId> {
-        let value = self.tickets.names.remove(name)?;
+    /// Takes a name away. Answers the value that had it, and the use that it was.
+    pub(super) fn unname(
+        &mut self,
+        keeper: &mut dyn Keeper,
+        name: &str,
+    ) -> Option<(GlobalId, Option<Hold>)> {
+        let Named { value, hold } = self.tickets.names.remove(name)?;
         if let Ok(owned) = self.known(value) {
             owned.names.remove(name);
         }
         self.settle(keeper, value);
-        Some(value)
-    }
-
-    /// Registers whoever asks for a name.
-    pub(super) fn resolve(
-        &mut self,
-        step: &Moment<'_>,
-        keeper: &mut dyn Keeper,
-        name: &str,
-        from: Incarnation,
-    ) -> (Option<GlobalId>, Answer) {
-        let Some(value) = self.tickets.names.get(name).copied() else {
-            let name = name.chars().take(NAME_BYTES_MAX).collect();
-            return (None, Answer::Refused(Refusal::NameUnknown { name }));
-        };
-        (Some(value), self.register(step, keeper, value, from))
+        Some((value, hold))
     }
 }

@@ -66,6 +66,7 @@ struct Play {
     heals: Vec<(Time, (usize, usize))>,
     calls: u64,
     secret: u128,
+    is_mild: bool,
 }
 
 /// What a run was like.
@@ -113,6 +114,7 @@ impl Play {
             heals: Vec::new(),
             calls: 0,
             secret: 1,
+            is_mild: climate.is_mild(),
         }
     }
 
@@ -265,7 +267,7 @@ impl Play {
         if !self.can_act(slot) {
             return Ok(());
         }
-        match self.dice.below(20) {
+        match self.dice.below(22) {
             0..3 if self.world.nodes[slot].pool.values.len() < 6 => {
                 self.world.set(slot);
             }
@@ -277,6 +279,7 @@ impl Play {
             16 => self.use_ticket(slot),
             17 => self.use_name(slot),
             18 => self.acquire(slot),
+            19 | 20 => self.migrate(slot),
             _ => self.change_name(slot),
         }
         Ok(())
@@ -410,10 +413,24 @@ impl Play {
         self.deadline(slot, call, length);
     }
 
+    fn migrate(&mut self, slot: usize) {
+        let values: Vec<GlobalId> = self.world.nodes[slot].pool.values.keys().copied().collect();
+        let Some(value) = self.dice.pick(&values).copied() else { return };
+        let target = self.world.me(self.dice.index(self.world.nodes.len()));
+        let stays = self.world.nodes[slot].pool.values.get(&value).is_some_and(|one| one.local);
+        let length = self.length();
+        self.world.say(|| format!("n{slot} moves {} to {}", name(value), target.0));
+        let call = self.at(slot, |machine, now, pool| {
+            let until = now + Duration::from_micros(length);
+            machine.migrate(now, (value, target), stays, until, pool)
+        });
+        self.deadline(slot, call, length);
+    }
+
     /// By name alone: the value may be gone.
     fn acquire(&mut self, slot: usize) {
         let Some(reference) = self.dice.pick(&self.world.seen).copied() else { return };
-        if reference.owner == self.world.me(slot) || self.climate.is_mild() {
+        if reference.owner == self.world.me(slot) || self.is_mild {
             return;
         }
         self.world.say(|| format!("n{slot} asks for {}", name(reference.value)));
@@ -483,10 +500,13 @@ impl Play {
             }
             for value in node.pool.values.keys() {
                 let holders: BTreeSet<Incarnation> = node.machine.owner().holders(*value).collect();
+                let names = ["name0", "name1", "name2"];
                 let holds = |holder: &Incarnation| {
-                    world
-                        .living(*holder)
-                        .is_some_and(|one| one.holds.values().any(|held| held == value))
+                    world.living(*holder).is_some_and(|one| {
+                        let named =
+                            names.iter().any(|name| one.machine.named(name) == Some(*value));
+                        named || one.holds.values().any(|held| held == value)
+                    })
                 };
                 if let Some(holder) = holders.iter().find(|holder| !holds(holder)) {
                     return Err(format!("LEAK: {} is said to hold {}", holder.0, name(*value)));
@@ -496,15 +516,9 @@ impl Play {
         Ok(())
     }
 
+    /// Whether nothing happened by which a reference may be lost.
     fn was_mild(&self) -> bool {
-        self.world.fenced == 0
-            && self.world.slots.len() == self.world.nodes.len()
-            && !self.acquired()
-    }
-
-    /// Whether a value may be gone because it was asked for by name alone.
-    fn acquired(&self) -> bool {
-        true
+        self.is_mild && self.world.fenced == 0
     }
 
     /// Everybody drops everything: nothing is left.
@@ -524,10 +538,16 @@ impl Play {
             }
         }
         self.run_for(2 * (LEASE + SLACK) + TRANSFER)?;
-        for (slot, node) in self.world.nodes.iter().enumerate().filter(|(_, node)| node.alive) {
+        for slot in 0..self.world.nodes.len() {
+            let node = &self.world.nodes[slot];
+            if !node.alive {
+                continue;
+            }
             if !node.machine.is_idle() || !node.pool.values.is_empty() {
-                let machine = &node.machine;
-                return Err(format!("LEAK: n{slot} keeps {:?}, {machine:?}", node.pool.values));
+                let values: Vec<String> = node.pool.values.keys().map(|one| name(*one)).collect();
+                let machine = format!("{:?}", node.machine);
+                self.world.say(|| machine);
+                return Err(format!("LEAK: n{slot} is not idle, and keeps {}", values.join(" ")));
             }
         }
         Ok(())
@@ -599,14 +619,23 @@ fn print_trace(error: &str, trace: &[String]) {
     let value = error.split(|c: char| c.is_whitespace() || c == ':').rfind(|word| {
         word.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
     });
-    let telling =
-        ["Renew", "cut", "crash", "starts", "stopped", "fences", "dead", "healed", "Leave"];
+    let telling = [
+        "answers: [Moved",
+        "cut",
+        "crash",
+        "starts",
+        "stopped",
+        "fences",
+        "dead",
+        "healed",
+        "Leave",
+    ];
     let wanted = |line: &&String| {
         let about = value.is_none_or(|value| has_name(line, value));
         about || telling.iter().any(|word| line.contains(word))
     };
     let lines: Vec<&String> = trace.iter().filter(wanted).collect();
-    for line in &lines[lines.len().saturating_sub(150)..] {
+    for line in &lines[lines.len().saturating_sub(1500)..] {
         println!("{}", line.chars().take(220).collect::<String>());
     }
 }

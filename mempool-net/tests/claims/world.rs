@@ -53,7 +53,8 @@ impl Pool {
 
 impl Keeper for Pool {
     fn keep(&mut self, value: GlobalId) -> Option<u64> {
-        let one = self.values.get_mut(&value)?;
+        // A copy that owns nothing has no epoch.
+        let one = self.values.get_mut(&value).filter(|one| one.epoch > 0)?;
         if one.kept {
             self.misuse = Some(format!("{value} is kept twice"));
         }
@@ -61,9 +62,10 @@ impl Keeper for Pool {
         Some(one.epoch)
     }
 
-    fn let_go(&mut self, value: GlobalId) {
-        match self.values.get_mut(&value) {
-            Some(one) if one.kept => one.kept = false,
+    fn let_go(&mut self, value: GlobalId, epoch: Option<u64>) {
+        match (self.values.get_mut(&value), epoch) {
+            (Some(one), Some(epoch)) if one.kept => (one.kept, one.epoch) = (false, epoch),
+            (Some(one), None) if one.kept => (one.kept, one.local) = (false, false),
             _ => self.misuse = Some(format!("{value} is let go, but was not kept")),
         }
         self.settle(value);
@@ -140,6 +142,11 @@ pub(crate) struct World {
     pub(crate) ended: Vec<(usize, Call, Result<Outcome, Refusal>)>,
     pub(crate) lost: u64,
     pub(crate) fenced: u64,
+    /// Copies that are being made: when they are done, by whom, of what, from whom.
+    fetches: Vec<(Time, Incarnation, GlobalId, Incarnation)>,
+    /// Who owns what in which epoch.
+    owners: BTreeMap<(GlobalId, u64), Incarnation>,
+    broken: Option<String>,
     /// Who took a step since the last check, and whether anything was freed.
     touched: Option<usize>,
     freed: bool,
@@ -162,6 +169,9 @@ impl World {
             ended: Vec::new(),
             lost: 0,
             fenced: 0,
+            fetches: Vec::new(),
+            owners: BTreeMap::new(),
+            broken: None,
             touched: None,
             freed: false,
         }
@@ -231,6 +241,7 @@ impl World {
         let id = Id { slot: node.born, generation: 1 };
         let value = GlobalId { birth: node.machine.me(), id };
         node.pool.values.insert(value, Kept { local: true, kept: false, epoch: 1 });
+        self.owners.insert((value, 1), value.birth);
         self.say(|| format!("n{slot} sets {}", name(value)));
         value
     }
@@ -290,14 +301,14 @@ impl World {
             }
             Effect::Arrived { references, .. } => {
                 for (reference, hold) in references {
-                    self.arrived(slot, reference, hold);
+                    self.arrived(slot, reference, hold, weather);
                 }
             }
             Effect::Done { call, outcome } => {
                 self.say(|| format!("n{slot} call {} ends: {outcome:?}", call.0));
                 self.nodes[slot].calls.remove(&call);
                 if let Ok(Outcome::Found { reference, hold }) = &outcome {
-                    self.arrived(slot, *reference, *hold);
+                    self.arrived(slot, *reference, *hold, weather);
                 }
                 self.ended.push((slot, call, outcome));
             }
@@ -309,22 +320,119 @@ impl World {
                 self.lost += 1;
                 self.say(|| format!("n{slot} loses {}: {refusal:?}", name(value)));
             }
+            Effect::Fetch { value, from } => {
+                self.say(|| format!("n{slot} fetches {}", name(value)));
+                self.fetches.push((self.now + 2_000, self.me(slot), value, from));
+            }
+            Effect::Owns { value, epoch } => self.owns(slot, value, epoch, weather),
+            Effect::Migrated { reference, hold } => self.migrated(slot, reference, hold, weather),
             other => self.say(|| format!("n{slot} {other:?}")),
         }
     }
 
-    fn arrived(&mut self, slot: usize, reference: Reference, hold: Hold) {
+    fn arrived(
+        &mut self,
+        slot: usize,
+        reference: Reference,
+        hold: Hold,
+        weather: &mut Weather<'_>,
+    ) {
         self.say(|| format!("n{slot} gets {} v{}", name(reference.value), reference.version));
-        let node = &mut self.nodes[slot];
-        if reference.owner == node.machine.me() {
+        if reference.owner == self.me(slot) {
             // Back home: the program has a reference of its own again, if the value is there.
-            if let Some(one) = node.pool.values.get_mut(&reference.value) {
-                one.local = true;
-            }
+            self.come_home(slot, reference.value, hold, weather);
             return;
         }
-        node.holds.insert(hold, reference.value);
+        self.nodes[slot].holds.insert(hold, reference.value);
         self.seen.push(reference);
+    }
+
+    fn come_home(&mut self, slot: usize, value: GlobalId, hold: Hold, weather: &mut Weather<'_>) {
+        if let Some(one) = self.nodes[slot].pool.values.get_mut(&value) {
+            one.local = true;
+        }
+        self.nodes[slot].holds.remove(&hold);
+        self.at(slot, weather, |machine, now, pool| machine.drop_hold(now, hold, pool));
+    }
+
+    fn owns(&mut self, slot: usize, value: GlobalId, epoch: u64, weather: &mut Weather<'_>) {
+        let me = self.me(slot);
+        self.say(|| format!("n{slot} owns {} in epoch {epoch}", name(value)));
+        let owner = *self.owners.entry((value, epoch)).or_insert(me);
+        if owner != me {
+            let both = format!("{} and {} own {} in epoch {epoch}", owner.0, me.0, name(value));
+            self.broken = Some(format!("TWO OWNERS: {both}"));
+        }
+        if let Some(one) = self.nodes[slot].pool.values.get_mut(&value) {
+            one.epoch = epoch;
+        } else {
+            self.broken = Some(format!("NO COPY: n{slot} owns {} without a copy", name(value)));
+        }
+        let holds = self.nodes[slot].holds.iter().filter(|(_, held)| **held == value);
+        for hold in holds.map(|(hold, _)| *hold).collect::<Vec<_>>() {
+            self.come_home(slot, value, hold, weather);
+        }
+    }
+
+    fn migrated(
+        &mut self,
+        slot: usize,
+        reference: Reference,
+        hold: Option<Hold>,
+        weather: &mut Weather<'_>,
+    ) {
+        let value = reference.value;
+        self.say(|| format!("n{slot} gave {} to {}", name(value), reference.owner.0));
+        let own = self.nodes[slot].pool.values.get_mut(&value);
+        let local = own.is_some_and(|one| std::mem::take(&mut one.local));
+        match hold {
+            Some(hold) if local => {
+                self.nodes[slot].holds.insert(hold, value);
+            }
+            Some(hold) => {
+                self.at(slot, weather, |machine, now, pool| machine.drop_hold(now, hold, pool));
+            }
+            None if local => {
+                let hold = self
+                    .at(slot, weather, |machine, now, pool| machine.acquire(now, reference, pool));
+                self.nodes[slot].holds.insert(hold, value);
+            }
+            None => {}
+        }
+    }
+
+    /// Copies that are made by now: of what the source still has, if it can be reached.
+    fn fetch(&mut self, weather: &mut Weather<'_>) {
+        let now = self.now;
+        for (_, me, value, from) in
+            self.fetches.extract_if(.., |one| one.0 <= now).collect::<Vec<_>>()
+        {
+            if self.living(me).is_none() {
+                continue;
+            }
+            let slot = self.slots[&me];
+            let way = self.cut.contains(&(self.slots[&from], slot));
+            let source = self.living(from).filter(|_| !way);
+            let is_there = source.is_some_and(|one| one.pool.values.contains_key(&value));
+            let pool = &mut self.nodes[slot].pool;
+            if pool.values.get(&value).is_some_and(|one| one.epoch == 0) {
+                // An earlier fetch of the same copy.
+                continue;
+            }
+            if pool.values.contains_key(&value) {
+                self.broken = Some(format!("n{slot} has {} and fetches it", name(value)));
+                continue;
+            }
+            if is_there {
+                pool.values.insert(value, Kept { local: false, kept: true, epoch: 0 });
+            }
+            let wanted = self.at(slot, weather, |machine, now, pool| {
+                machine.fetched(now, value, is_there, pool)
+            });
+            if is_there && !wanted {
+                self.nodes[slot].pool.values.remove(&value);
+            }
+        }
     }
 
     /// When something happens next.
@@ -333,12 +441,14 @@ impl World {
         let nodes = self.nodes.iter().filter(|node| node.alive);
         let ticks = nodes.filter(|node| node.due < Time::MAX);
         let ticks = ticks.map(|node| node.due.max(node.stopped_until));
-        ticks.chain(packet).min().map(|at| at.max(self.now))
+        let fetches = self.fetches.iter().map(|one| one.0);
+        ticks.chain(packet).chain(fetches).min().map(|at| at.max(self.now))
     }
 
     /// Lets happen what is due now: one packet, or the ticks.
     pub(crate) fn happen(&mut self, weather: &mut Weather<'_>) -> Result<(), String> {
         self.events += 1;
+        self.fetch(weather);
         if let Some(entry) = self.packets.first_entry().filter(|one| one.key().0 <= self.now) {
             let packet = entry.remove();
             self.deliver(packet, weather);
@@ -412,6 +522,9 @@ impl World {
     /// What must be true at every instant. Time alone only ends beliefs, so it is enough to look where something happened:
     /// at the node that took a step, and at all when something was freed.
     pub(crate) fn check(&mut self) -> Result<(), String> {
+        if let Some(broken) = self.broken.take() {
+            return Err(broken);
+        }
         let touched = self.touched.take();
         let all = std::mem::take(&mut self.freed);
         for (slot, node) in self.nodes.iter().enumerate().filter(|(_, node)| node.alive) {
