@@ -46,7 +46,6 @@ struct Proof {
 struct Tie {
     /// Renewals without an answer: number and when it was sent.
     renewals: VecDeque<(u64, Duration)>,
-    renewed_at: Option<Duration>,
     renew_at: Duration,
     proof: Option<Proof>,
     floor: u64,
@@ -89,13 +88,6 @@ impl Tie {
     fn forget(&mut self, value: GlobalId) {
         self.values.remove(&value);
         self.asks.remove(&value);
-    }
-
-    /// When a tie without references is over: the owner has ended the claim by itself, so nothing has to be released.
-    fn quiet_at(&self, step: &Moment<'_>) -> Duration {
-        let lease = step.settings.lease;
-        let since = self.renewed_at.unwrap_or_default();
-        since + lease.lease() + lease.slack() * 3
     }
 
     fn is_idle(&self) -> bool {
@@ -147,9 +139,19 @@ impl Holder {
         self.held.is_empty() && self.ties.is_empty()
     }
 
-    /// Who owns the value, as far as this node knows.
+    /// Who owns the value, as far as this node knows; nobody, if the reference is lost.
     pub(super) fn owner_of(&self, value: GlobalId) -> Option<(Incarnation, u64)> {
-        self.held.get(&value).map(|held| held.next.unwrap_or((held.owner, held.epoch)))
+        let held = self.held.get(&value);
+        let held = held.filter(|held| !matches!(held.standing, Standing::Lost(_)));
+        held.map(|held| held.next.unwrap_or((held.owner, held.epoch)))
+    }
+
+    /// Why the reference is lost, if it is.
+    pub(super) fn lost(&self, value: GlobalId) -> Option<Refusal> {
+        match &self.held.get(&value)?.standing {
+            Standing::Lost(refusal) => Some(refusal.clone()),
+            Standing::Asking { .. } | Standing::Stands => None,
+        }
     }
 
     /// Whether the reference stands, now.
@@ -283,6 +285,17 @@ impl Holder {
         }
         if let Some(tie) = held.next.and_then(|(owner, _)| self.ties.get_mut(&owner)) {
             tie.forget(value);
+        }
+        if held.owner == owner {
+            // It came back to where this node is registered still, or asks.
+            (held.next, held.epoch) = (None, epoch);
+            if let Standing::Lost(_) = held.standing {
+                held.standing = Standing::Asking { fenced: true };
+            }
+            if held.standing != Standing::Stands {
+                self.ties.entry(owner).or_default().ask(value);
+            }
+            return;
         }
         held.next = Some((owner, epoch));
         if held.standing != Standing::Stands {
@@ -518,14 +531,12 @@ impl Holder {
                     tie.renewals.pop_front();
                 }
                 tie.renewals.push_back((number, step.now));
-                tie.renewed_at = Some(step.now);
                 let proven = tie.proof.is_some();
                 let wait =
                     if proven { step.settings.lease.renewal() } else { step.settings.resend };
                 tie.renew_at = step.now + wait;
                 step.send(owner, Message::Renew { number });
             }
-            tie.renewed_at.get_or_insert(step.now);
             if tie.asked.is_none() && !tie.asks.is_empty() && tie.ask_at <= step.now {
                 let number = step.number();
                 let values: Vec<GlobalId> = tie.asks.iter().take(BATCH_MAX).copied().collect();
@@ -549,14 +560,7 @@ impl Holder {
                 outbox.send(step, number, owner, Message::Release { number, registrations });
             }
         }
-        self.ties.retain(|_, tie| {
-            let quiet = tie.values.is_empty() && tie.quiet_at(step) <= step.now;
-            if quiet {
-                let numbers = tie.asked.iter().map(|(number, _)| *number).chain(tie.releasing);
-                numbers.for_each(|number| outbox.forget(number));
-            }
-            !quiet && !tie.is_idle()
-        });
+        self.ties.retain(|_, tie| !tie.is_idle());
     }
 
     /// When something is due next.
@@ -564,8 +568,7 @@ impl Holder {
         let due = |tie: &Tie| {
             let renew = (!tie.values.is_empty()).then_some(tie.renew_at);
             let ask = (tie.asked.is_none() && !tie.asks.is_empty()).then_some(tie.ask_at);
-            let quiet = tie.values.is_empty().then(|| tie.quiet_at(step));
-            [renew, ask, quiet, tie.fence(step)].into_iter().flatten().min()
+            [renew, ask, tie.fence(step)].into_iter().flatten().min()
         };
         self.ties.values().filter_map(due).min()
     }

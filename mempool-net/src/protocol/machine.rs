@@ -526,13 +526,15 @@ impl Roles {
         value: GlobalId,
         to: Incarnation,
     ) -> Result<(Hold, Result<Reference, Incarnation>), Refusal> {
-        if let Some(hold) = self.holder.use_again(step, value) {
-            let owner = self.holder.owner_of(value).map_or(step.me, |(owner, _)| owner);
+        if let Some(refusal) = self.holder.lost(value) {
+            return Err(refusal);
+        }
+        if let Some((owner, _)) = self.holder.owner_of(value) {
             if step.dead.contains(&owner) {
-                self.holder.drop_hold(hold);
                 return Err(Refusal::OwnerDead { owner });
             }
-            return Ok((hold, Err(owner)));
+            let hold = self.holder.use_again(step, value);
+            return hold.map(|hold| (hold, Err(owner))).ok_or(Refusal::NotHeld { value });
         }
         let owned = self.owner.owned(step, keeper, value)?;
         let may_share = owned.is_here() || owned.stays;
@@ -578,10 +580,8 @@ impl Roles {
                 return (reference, self.holder.arrive(step, reference));
             }
         }
-        let is_here = self.owner.epoch(value).is_some();
-        if is_here
-            || reference.owner == step.me && self.owner.owned_here(step, keeper, value).is_ok()
-        {
+        // Whatever the sender believes, this node knows what it owns.
+        if self.owner.owned_here(step, keeper, value).is_ok() {
             let hold = Hold(step.number());
             self.owner.add_use(value, hold);
             let reference = Reference { owner: step.me, version: 0, ..reference };
@@ -725,6 +725,9 @@ impl Roles {
         }
         if let Some(refusal) = self.copies.unknown(value) {
             return Answer::Refused(refusal);
+        }
+        if let Some(Refusal::OwnerDead { owner }) = self.holder.lost(value) {
+            return Answer::Refused(Refusal::OwnerDead { owner });
         }
         match self.moved_to(value) {
             Some((owner, _)) if step.dead.contains(&owner) => {

@@ -13,6 +13,8 @@ struct Unanswered {
     to: Incarnation,
     message: Message,
     again_at: Duration,
+    /// How long to wait after that; doubles, up to half a lease.
+    wait: Duration,
 }
 
 /// The messages, by the sender's numbers.
@@ -42,8 +44,9 @@ impl Outbox {
         to: Incarnation,
         message: Message,
     ) {
-        let again_at = step.now + step.settings.resend;
-        self.unanswered.insert(number, Unanswered { to, message, again_at });
+        let wait = step.settings.resend;
+        let again_at = step.now + wait;
+        self.unanswered.insert(number, Unanswered { to, message, again_at, wait });
     }
 
     /// The message of that number was answered by `from`. Says whether it was still waited for.
@@ -66,9 +69,10 @@ impl Outbox {
     }
 
     pub(super) fn tick(&mut self, step: &mut Step<'_>) {
-        let (now, again_at) = (step.now, step.now + step.settings.resend);
+        let (now, most) = (step.now, step.settings.lease.lease() / 2);
         for one in self.unanswered.values_mut().filter(|one| one.again_at <= now) {
-            one.again_at = again_at;
+            one.wait = (one.wait * 2).min(most);
+            one.again_at = now + one.wait;
             step.send(one.to, one.message.clone());
         }
     }

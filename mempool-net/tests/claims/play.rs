@@ -635,8 +635,8 @@ fn print_trace(error: &str, trace: &[String]) {
         about || telling.iter().any(|word| line.contains(word))
     };
     let lines: Vec<&String> = trace.iter().filter(wanted).collect();
-    for line in &lines[lines.len().saturating_sub(1500)..] {
-        println!("{}", line.chars().take(220).collect::<String>());
+    for line in &lines[lines.len().saturating_sub(6000)..] {
+        println!("{}", line.chars().take(30_000).collect::<String>());
     }
 }
 
