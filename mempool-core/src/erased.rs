@@ -26,6 +26,13 @@ impl Untyped {
     pub fn erased(&self) -> DRef<Erased> {
         DRef::new(self.as_any().clone())
     }
+
+    /// Whether the value was set in this pool, by a codec of this process, and did not come as bytes: received, restored or
+    /// another pool's. What came as bytes no codec may have looked at yet.
+    #[must_use]
+    pub fn was_set_here(&self) -> bool {
+        self.as_any().registration().adopted().is_none()
+    }
 }
 
 impl<C: Send + Sync + 'static> Pool<C> {

@@ -282,6 +282,7 @@ fn a_reference_without_a_type_does_what_needs_none() {
     let pool = PoolOptions::new().open(Blob);
     let value = pool.set(vec![7; 5000]).expect("room").untyped();
     let erased = value.erased();
+    assert!(value.was_set_here());
     assert_eq!(pool.info(&erased).expect("it is there").value_type, "alloc::vec::Vec<u8>");
     pool.move_to_disk(&erased).expect("nobody holds it");
     assert!(!pool.is_in_memory(&erased));

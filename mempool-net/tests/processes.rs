@@ -86,7 +86,9 @@ fn a_large_value_is_mapped_from_its_owners_file_and_counted_until_it_is_let_go()
     let mut other = Other::start("there", &scratch.0);
     here.meet(&other.address).expect("it listens");
     // Five times the memory of either: a file to itself there.
-    let there = here.set_on(&name("there"), vec![6; 5_000_000]).expect("it has disk");
+    other.must("set big 5000000 6");
+    other.must("name big big");
+    let there = here.named::<Vec<u8>>(&name("there"), "big").expect("it is named");
     {
         let got = here.pool().get(&there).expect("it is mapped");
         assert_eq!((got.len(), got[0], got[4_999_999]), (5_000_000, 6, 6));
@@ -102,6 +104,20 @@ fn a_large_value_is_mapped_from_its_owners_file_and_counted_until_it_is_let_go()
     drop(there);
     here.pool().quiesce();
     assert_eq!(here.pool().stats().foreign_mapped_bytes, 0);
+}
+
+#[test]
+fn what_came_to_its_owner_as_bytes_goes_on_as_bytes_and_is_checked() {
+    let scratch = Scratch::new("received");
+    let here = node("here", &scratch.0);
+    let mut other = Other::start("there", &scratch.0);
+    here.meet(&other.address).expect("it listens");
+    // No codec of the owner's has looked at it, so nobody may believe it as the owner's own.
+    let there = here.set_on(&name("there"), vec![6; 600_000]).expect("it has room");
+    assert_eq!(&here.pool().get(&there).expect("it is there")[..], &[6; 600_000]);
+    assert_eq!(here.pool().stats().foreign_mapped_bytes, 0);
+    drop(there);
+    until("it is freed there", || other.ask("values") == "0");
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::time::Duration;
 use mempool_core::Buffer;
 
 use crate::host::{
-    Given, HandOver, HostError, HostHello, HostLink, HostServer, Promotions, RuntimeDir, Shelf,
-    Stamp,
+    BytesReason, Given, HandOver, HostError, HostHello, HostLink, HostServer, Promotions,
+    RuntimeDir, Shelf, Stamp,
 };
 use crate::identity::{GlobalId, Incarnation};
 use crate::node::describe::Description;
@@ -113,6 +113,9 @@ impl Shelf for Frames {
             return HandOver::NoValue;
         }
         match inner.value(value) {
+            // He believes what he maps of ours as we do. What came to us as bytes, no codec may have looked at, so it is given
+            // as a small one is.
+            Some(found) if !found.was_set_here() => HandOver::Bytes(BytesReason::Small),
             // Whatever is wrong with it, he is told over the network.
             Some(found) => {
                 self.promotions.hand_over(&inner.pool, &found).unwrap_or(HandOver::NoValue)
