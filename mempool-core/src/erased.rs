@@ -45,4 +45,11 @@ impl<C: Send + Sync + 'static> Pool<C> {
         let found = self.shared().names.find(name).map(Untyped::new);
         found.ok_or_else(|| Error::NoName { name: name.to_owned() })
     }
+
+    /// The checksum of these bytes by which the frames of this pool's store are sealed: two pools that are to read each
+    /// other's frames must have the same.
+    #[must_use]
+    pub fn checksum(&self, bytes: &[u8]) -> u64 {
+        self.shared().back.store.checksum(bytes)
+    }
 }

@@ -88,6 +88,19 @@ pub enum NetError {
         /// What is wrong with the answer.
         what: String,
     },
+    /// The stores of the two nodes seal their frames by different checksums, so neither could read what the other sends: one has a
+    /// store for disks, and the other none.
+    #[error(
+        "node {node} seals frames by another checksum: {found:016x} for what is {ours:016x} here"
+    )]
+    Checksum {
+        /// The node.
+        node: String,
+        /// What this node's store makes of the probe.
+        ours: u64,
+        /// What that node's does.
+        found: u64,
+    },
     /// This node has left the cluster, or is leaving it.
     #[error("this node has left")]
     Left,
@@ -110,7 +123,7 @@ impl NetError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::UnknownNode { .. } | Self::Left => ErrorKind::Misuse,
+            Self::UnknownNode { .. } | Self::Checksum { .. } | Self::Left => ErrorKind::Misuse,
             Self::Deadline { .. } => ErrorKind::Limit,
             Self::Listen { .. }
             | Self::Start { .. }

@@ -28,6 +28,7 @@ fn each_error_names_the_node_and_is_of_one_kind() {
         ),
         (NetError::Ended { node: name, meant, found }, ErrorKind::Environment),
         (NetError::Remote { node: node.clone(), call, kind, reason, said }, ErrorKind::Limit),
+        (NetError::Checksum { node: node.clone(), ours: 1, found: 2 }, ErrorKind::Misuse),
         (NetError::Answer { node, call, what: "no value".to_owned() }, ErrorKind::Damage),
     ] {
         assert_eq!(error.kind(), kind, "{error}");

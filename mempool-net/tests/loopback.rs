@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use mempool_core::{Blob, ErrorKind, Pool, PoolOptions, SetOptions};
 use mempool_net::security::SecurityError;
 use mempool_net::{Health, NetError, Node, NodeName, Reason};
+use mempool_spill::SpillOptions;
 
 fn name(name: &str) -> NodeName {
     NodeName::new(name).expect("a label")
@@ -189,4 +190,24 @@ fn a_node_runs_on_a_runtime_of_the_users_and_both_faces_answer() {
     // Dropped within a task, where waiting for threads would panic.
     let node = start("c");
     runtime.block_on(async move { drop(node) });
+}
+
+#[test]
+fn nodes_that_could_not_read_each_others_frames_do_not_meet() {
+    let path = std::env::temp_dir().join(format!("mempool-net-checksum-{}", std::process::id()));
+    std::fs::create_dir_all(&path).expect("a temporary directory");
+    let disk = SpillOptions::new(&path).open().expect("a session");
+    let with_disk = PoolOptions::new().store(disk).open(Blob);
+    let (a, b) = (start("a"), Node::builder(with_disk).name(name("b")).start().expect("a port"));
+    for (one, other) in [(&a, &b), (&b, &a)] {
+        let error = one.meet(other.address()).expect_err("their checksums differ");
+        assert!(
+            matches!(&error, NetError::Checksum { ours, found, .. } if ours != found),
+            "{error}"
+        );
+        assert_eq!(error.kind(), ErrorKind::Misuse);
+    }
+    assert!(known(&a).is_empty() && known(&b).is_empty());
+    drop((a, b));
+    let _ = std::fs::remove_dir_all(path);
 }

@@ -16,7 +16,7 @@ use crate::node::peers::Peers;
 use crate::node::runtime::{Runtime, block};
 use crate::node::settings::Settings;
 use crate::node::wire::PeerId;
-use crate::node::{Node, Presence, claims, join, server};
+use crate::node::{Node, PROBE, Presence, claims, join, server};
 use crate::protocol::Lease;
 use crate::security::{Acceptor, Connector, Exports, Guard, Listener, Policy, SecurityError, Tls};
 
@@ -164,8 +164,9 @@ impl<C: Send + Sync + 'static> NodeBuilder<C> {
         let address = self.advertise.or(bound).unwrap_or_default();
         let (died, dead) = mpsc::unbounded_channel();
         let me = PeerId { name, incarnation, address };
+        let checksum = self.pool.checksum(PROBE);
         let inner = Inner::new(Parts {
-            peers: Peers::new(me.clone(), connector, died),
+            peers: Peers::new(me.clone(), checksum, connector, died),
             me,
             pool: self.pool.with_codec(()),
             guard,

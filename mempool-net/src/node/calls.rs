@@ -24,17 +24,22 @@ impl Node for Calls {
         &self,
         request: Request<proto::HelloRequest>,
     ) -> Result<Response<proto::HelloResponse>, Status> {
-        let caller = self.0.greeted(&request)?;
-        let version = request.into_inner().version;
+        let proto::HelloRequest { version, checksum } = *request.get_ref();
         if version != crate::node::VERSION {
             let ours = crate::node::VERSION;
             return Err(malformed(format!("version {version}, and {ours} is spoken here")));
         }
+        let ours = self.0.pool.checksum(crate::node::PROBE);
+        // The caller compares as well, and says so by an error of its own; nodes that cannot read each other are no peers.
+        let caller = match checksum.is_none_or(|theirs| theirs == ours) {
+            true => self.0.greeted(&request)?,
+            false => None,
+        };
         let node = Some(proto::Peer::from(&self.0.me));
         let here = self.0.neighbourhood.get().zip(caller);
         let hello = here.and_then(|(here, caller)| here.hello(caller.incarnation));
         let same_host = hello.map(|hello| hello.to_bytes().to_vec().into()).unwrap_or_default();
-        Ok(Response::new(proto::HelloResponse { version, node, same_host }))
+        Ok(Response::new(proto::HelloResponse { version, node, same_host, checksum: ours }))
     }
 
     async fn peers(

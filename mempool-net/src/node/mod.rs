@@ -51,6 +51,9 @@ pub use ticket::{Ticket, TicketError};
 /// The version of the calls between nodes.
 pub(crate) const VERSION: u32 = 1;
 
+/// What nodes that meet compare the checksums of their stores by.
+pub(crate) const PROBE: &[u8] = b"mempool";
+
 /// A pool that other nodes can reach, and that reaches them.
 ///
 /// *Clone*: the same node; the last clone that is dropped leaves the cluster, as [`leave`](Self::leave) does. *Identity*: a

@@ -119,7 +119,7 @@ impl Peer {
     /// Asks whether it is there; a refusal is an answer. It may say how it is found on this host.
     pub(crate) async fn ask_whether_alive(&self, within: Duration) -> Result<Option<HostHello>> {
         let ask = |channel, request| async move { NodeClient::new(channel).hello(request).await };
-        let message = proto::HelloRequest { version: crate::node::VERSION };
+        let message = proto::HelloRequest { version: crate::node::VERSION, checksum: None };
         match self.call_suspected("hello", within, message, ask).await {
             Err(error @ (NetError::Unreachable { .. } | NetError::Deadline { .. })) => Err(error),
             Err(_refused) => Ok(None),
@@ -273,6 +273,8 @@ fn ascii(text: &str) -> AsciiMetadataValue {
 #[derive(Debug)]
 pub(crate) struct Peers {
     me: PeerId,
+    /// What this node's store makes of the probe.
+    checksum: u64,
     from: AsciiMetadataValue,
     connector: Connector,
     dead: mpsc::UnboundedSender<Incarnation>,
@@ -283,11 +285,12 @@ impl Peers {
     /// No peers yet. Those whose end is proved are told to `dead`.
     pub(crate) fn new(
         me: PeerId,
+        checksum: u64,
         connector: Connector,
         dead: mpsc::UnboundedSender<Incarnation>,
     ) -> Self {
         let from = ascii(&me.text());
-        Self { me, from, connector, dead, known: Mutex::default() }
+        Self { me, checksum, from, connector, dead, known: Mutex::default() }
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<NodeName, Arc<Peer>>> {
@@ -371,7 +374,8 @@ impl Peers {
         let endpoint = endpoint(address, address)?;
         let channel = endpoint.connect_with_connector(Connected(Some(stream))).await;
         let channel = channel.map_err(|error| unreachable(error.into()))?;
-        let mut request = Request::new(proto::HelloRequest { version: crate::node::VERSION });
+        let (version, checksum) = (crate::node::VERSION, Some(self.checksum));
+        let mut request = Request::new(proto::HelloRequest { version, checksum });
         request.metadata_mut().insert(PeerId::FROM, self.from.clone());
         let mut client = NodeClient::new(channel);
         let answer = client.hello(request).await.map_err(|status| {
@@ -382,6 +386,10 @@ impl Peers {
         let damaged = |what| NetError::Answer { node: node(), call, what };
         if answer.version != crate::node::VERSION {
             return Err(damaged(format!("version {}", answer.version)));
+        }
+        if answer.checksum != self.checksum {
+            let (ours, found) = (self.checksum, answer.checksum);
+            return Err(NetError::Checksum { node: node(), ours, found });
         }
         let found = answer.node.ok_or_else(|| damaged("no name".to_owned()))?;
         let found = PeerId::try_from(found).map_err(damaged)?;
@@ -415,7 +423,7 @@ mod tests {
     fn peers() -> (Peers, mpsc::UnboundedReceiver<Incarnation>) {
         let (sender, dead) = mpsc::unbounded_channel();
         let connector = Connector::new(None, crate::security::Deadlines::default());
-        (Peers::new(peer("me", 1, 1), connector, sender), dead)
+        (Peers::new(peer("me", 1, 1), 7, connector, sender), dead)
     }
 
     #[tokio::test]

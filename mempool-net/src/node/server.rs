@@ -90,6 +90,7 @@ async fn connection(stream: Stream, services: Services, mut leaving: watch::Rece
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(deadlines.idle)
+        .max_headers(ServeLimits::default().headers)
         .max_buf_size(ServeLimits::default().read_buffer_bytes.max(head_bytes));
     builder
         .http2()

@@ -31,7 +31,27 @@ impl Shelf {
     }
 }
 
+/// A value that is no larger is looked at by the task that answers: that is done before another thread would have begun.
+const AT_ONCE_BYTES: u64 = 64 << 10;
+
 impl FrameSource for Shelf {
+    fn find_now(
+        &self,
+        id: GlobalId,
+        asker: &Extensions,
+    ) -> Option<Result<Arc<dyn ServedFrame>, Refusal>> {
+        let inner = match self.inner(asker, Operation::Get) {
+            Ok(inner) => inner,
+            Err(refusal) => return Some(Err(refusal)),
+        };
+        let value = inner.value(id)?;
+        let info = inner.pool.info(&value.erased()).ok()?;
+        // One with a frame on disk is read there.
+        let small = info.resident_bytes <= AT_ONCE_BYTES && info.frame_bytes.is_none();
+        let at_once = small && info.place == Place::Resident;
+        at_once.then(|| inner.served(&value).map_err(|error| Refusal::from(&error)))
+    }
+
     fn find(&self, id: GlobalId, asker: &Extensions) -> Result<Arc<dyn ServedFrame>, Refusal> {
         let inner = self.inner(asker, Operation::Get)?;
         let value = inner.value(id);
