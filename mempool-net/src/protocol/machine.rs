@@ -574,11 +574,11 @@ impl Roles {
         reference: Reference,
     ) -> (Reference, Hold) {
         let value = reference.value;
-        if let Some((owner, epoch)) = self.owner.moved_to(value) {
-            if epoch > reference.epoch || reference.owner == step.me {
-                let reference = Reference { value, owner, epoch, version: 0 };
-                return (reference, self.holder.arrive(step, reference));
-            }
+        if let Some((owner, epoch)) = self.owner.moved_to(value)
+            && (epoch > reference.epoch || reference.owner == step.me)
+        {
+            let reference = Reference { value, owner, epoch, version: 0 };
+            return (reference, self.holder.arrive(step, reference));
         }
         // Whatever the sender believes, this node knows what it owns.
         if self.owner.owned_here(step, keeper, value).is_ok() {

@@ -443,14 +443,14 @@ impl Roles {
         if self.copies.0.get(&value).is_some_and(|copy| copy.epoch == epoch) {
             return false;
         }
-        if let Ok(owned) = self.owner.known(value) {
-            if let Some(inherited) = &mut owned.inherited {
-                if inherited.source == source && inherited.epoch == epoch {
-                    holders.iter().for_each(|holder| {
-                        inherited.holders.remove(holder);
-                    });
-                }
-            }
+        if let Ok(owned) = self.owner.known(value)
+            && let Some(inherited) = &mut owned.inherited
+            && inherited.source == source
+            && inherited.epoch == epoch
+        {
+            holders.iter().for_each(|holder| {
+                inherited.holders.remove(holder);
+            });
         }
         self.owner.settle(keeper, value);
         true
@@ -462,10 +462,11 @@ impl Roles {
         keeper: &mut dyn Keeper,
         (value, source, epoch): (GlobalId, Incarnation, u64),
     ) {
-        if let Ok(owned) = self.owner.known(value) {
-            if owned.epoch == epoch && owned.unsettled == Some(source) {
-                owned.unsettled = None;
-            }
+        if let Ok(owned) = self.owner.known(value)
+            && owned.epoch == epoch
+            && owned.unsettled == Some(source)
+        {
+            owned.unsettled = None;
         }
         self.owner.settle(keeper, value);
     }

@@ -150,10 +150,10 @@ impl Owner {
             let uses = if one.once { Uses::Once } else { Uses::Many };
             let (secret, used_by) = (one.secret, one.used_by);
             self.tickets.issued.insert(ticket, Issued { value, secret, ends_at, uses, used_by });
-            if let Ok(owned) = self.known(value) {
-                if !one.once || used_by.is_none() {
-                    owned.tickets.insert(ticket);
-                }
+            if let Ok(owned) = self.known(value)
+                && (!one.once || used_by.is_none())
+            {
+                owned.tickets.insert(ticket);
             }
         }
     }
