@@ -28,6 +28,7 @@ mod settings;
 mod sharing;
 mod shelf;
 mod ticket;
+mod untyped;
 mod values;
 mod verbs;
 mod wire;
