@@ -1,5 +1,7 @@
 //! The command line: what can be asked for, and the texts that explain it. Does nothing.
 
+mod nodes;
+
 use std::{path::PathBuf, thread};
 
 use clap::{
@@ -7,6 +9,12 @@ use clap::{
     builder::{BoolishValueParser, PathBufValueParser, TypedValueParser},
 };
 use clap_complete::Shell;
+
+use nodes::{
+    GET_ABOUT, GET_EXAMPLES, LS_EXAMPLES, NAMED_EXAMPLES, PUT_ABOUT, PUT_EXAMPLES, SERVE_ABOUT,
+    SERVE_EXAMPLES,
+};
+pub(crate) use nodes::{GetArgs, LsArgs, NamedArgs, PutArgs, RoomArgs, ServeArgs, VisitArgs};
 
 use crate::{
     certs::NodeArg,
@@ -61,6 +69,34 @@ pub(crate) enum Command {
     /// Make certificates, by which the nodes of a cluster know each other
     #[command(long_about = CERTS_ABOUT, after_long_help = CERTS_EXAMPLES)]
     Certs(CertsArgs),
+
+    /// Keep values for other programs: a node with a pool that spills to disk
+    #[command(long_about = SERVE_ABOUT, after_long_help = SERVE_EXAMPLES)]
+    Serve(ServeArgs),
+
+    /// Put a saved file on a node, under a name
+    #[command(long_about = PUT_ABOUT, after_long_help = PUT_EXAMPLES)]
+    Put(PutArgs),
+
+    /// Get the value of a name from a node, as a saved file
+    #[command(long_about = GET_ABOUT, after_long_help = GET_EXAMPLES)]
+    Get(GetArgs),
+
+    /// List the names at a node, with type, place and size of their values
+    #[command(after_long_help = LS_EXAMPLES)]
+    Ls(LsArgs),
+
+    /// Show what a node knows of the value of a name
+    #[command(after_long_help = NAMED_EXAMPLES)]
+    Stat(NamedArgs),
+
+    /// Remove a name at a node; its value goes when nobody refers to it
+    #[command(after_long_help = NAMED_EXAMPLES)]
+    Rm(NamedArgs),
+
+    /// Have a node move the value of a name from its memory to its disk
+    #[command(name = "move-to-disk", after_long_help = NAMED_EXAMPLES)]
+    MoveToDisk(NamedArgs),
 
     /// Print completions for a shell
     #[command(after_long_help = COMPLETIONS_EXAMPLES)]

@@ -4,7 +4,7 @@ use std::{error::Error, io, path::PathBuf};
 
 use mempool_core::ErrorKind;
 
-use mempool_net::security::SecurityError;
+use mempool_net::{NetError, security::SecurityError};
 use mempool_spill::{MachineError, SpillError};
 
 use crate::{
@@ -77,6 +77,35 @@ pub(crate) enum CliError {
     /// Certificates cannot be made.
     #[error("cannot make certificates; nothing that is there is overwritten")]
     Certificates(#[from] SecurityError),
+    /// Another node refused or does not answer, or this one cannot start.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// A file went through filters, which a value on its way does not.
+    #[error("{} went through filters; save the value without them", path.display())]
+    Filtered {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Something is there already.
+    #[error("{} is there already; give another --out FILE, or --force to replace it", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file cannot be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The name of a value is no name of a file.
+    #[error("{name:?} is no name of a file; give one with --out FILE")]
+    NoFileName {
+        /// The name.
+        name: String,
+    },
     /// The pool failed.
     #[error("the job cannot go on: {}", hint(.0))]
     Pool(#[from] mempool_core::Error),
@@ -105,11 +134,16 @@ impl CliError {
         match self {
             Self::Saved(SavedError::Damaged { .. })
             | Self::Container(_)
+            | Self::Filtered { .. }
             | Self::Retained(SpillError::Damaged { .. }) => 1,
             Self::Limit(_)
             | Self::Query(_)
             | Self::Size(_)
+            | Self::NoFileName { .. }
+            | Self::Net(NetError::Security(SecurityError::PlainText { .. }))
             | Self::Certificates(SecurityError::Issue { .. }) => 2,
+            // A name that is not there, a right that is not given, bytes that are damaged.
+            Self::Net(error) if matches!(error.kind(), ErrorKind::Misuse | ErrorKind::Damage) => 1,
             Self::Import(error) => error.exit_code(),
             Self::Show(error) => error.exit_code(),
             Self::Stopped(stopped) => stopped.exit_code,

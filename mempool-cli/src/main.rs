@@ -21,12 +21,15 @@ mod retained;
 mod saved;
 #[cfg(test)]
 mod scratch;
+mod serve;
 mod settings;
 mod show;
 mod size;
 mod stop;
 mod tpch;
+mod values;
 mod verify;
+mod visit;
 mod workers;
 
 use std::process::ExitCode;
@@ -36,8 +39,8 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use card::PROCESS_ALLOWANCE_BYTES;
 use certs::Made;
 use cli::{
-    BenchArgs, CertsArgs, Cli, Command, ConfigArgs, GcArgs, ImportArgs, InspectArgs, ManArgs,
-    ShowArgs, TpchArgs, VerifyArgs,
+    BenchArgs, CertsArgs, Cli, Command, ConfigArgs, GcArgs, GetArgs, ImportArgs, InspectArgs,
+    ManArgs, PutArgs, RoomArgs, ServeArgs, ShowArgs, TpchArgs, VerifyArgs,
 };
 use containers::ContainerInspection;
 use error::CliError;
@@ -48,9 +51,11 @@ use output::print;
 use progress::{Progress, line};
 use retained::Retention;
 use saved::SavedFile;
+use serve::Served;
 use settings::Settings;
 use size::Bytes;
 use stop::Stop;
+use visit::Room;
 
 fn main() -> ExitCode {
     let parsed = Cli::command().try_get_matches().and_then(|matches| {
@@ -71,6 +76,13 @@ fn main() -> ExitCode {
         Command::Verify(args) => verify(&args),
         Command::Gc(args) => gc(&args),
         Command::Certs(args) => certs(&args),
+        Command::Serve(args) => serve(&args),
+        Command::Put(args) => put(&args),
+        Command::Get(args) => get(&args),
+        Command::Ls(args) => said(values::list(&args), args.visit.json),
+        Command::Stat(args) => said(values::stat(&args), args.visit.json),
+        Command::Rm(args) => said(values::remove(&args), args.visit.json),
+        Command::MoveToDisk(args) => said(values::move_to_disk(&args), args.visit.json),
         Command::Completions(args) => print(&manual::completions(args.shell)).map(|()| 0),
         Command::Man(args) => man(&args),
     };
@@ -208,6 +220,55 @@ fn gc(args: &GcArgs) -> Result<u8, CliError> {
 
 fn certs(args: &CertsArgs) -> Result<u8, CliError> {
     output::either(&Made::of(&args.dir, &args.nodes, args.days)?, args.json)?;
+    Ok(0)
+}
+
+fn serve(args: &ServeArgs) -> Result<u8, CliError> {
+    let memory_bytes = || Machine::this().memory().map(|memory| memory.bytes);
+    let options = serve::Options {
+        name: args.name.clone(),
+        listen: args.listen.clone(),
+        advertise: args.advertise.clone(),
+        peers: args.peers.clone(),
+        memory_limit_bytes: args.memory_limit.resolve(memory_bytes)?,
+        disks: args.disk.clone(),
+        certs: args.certs.clone(),
+        rights: args.rights(),
+    };
+    prepare(options.memory_limit_bytes);
+    let stop = Stop::on_signals()?;
+    let served = Served::start(&options)?;
+    let ready = served.ready();
+    // One line in both forms: who waits for it reads a line.
+    print(&if args.json { serde_json::to_string(&ready)? } else { ready.to_string() })?;
+    stop.wait()?;
+    let left = served.end()?;
+    for path in &left {
+        line(&format!("warning: {} is left", path.display()));
+    }
+    Ok(u8::from(!left.is_empty()))
+}
+
+fn put(args: &PutArgs) -> Result<u8, CliError> {
+    said(values::put(args, &room(&args.room)?), args.visit.json)
+}
+
+fn get(args: &GetArgs) -> Result<u8, CliError> {
+    said(values::get(args, &room(&args.room)?), args.visit.json)
+}
+
+fn room(args: &RoomArgs) -> Result<Room, CliError> {
+    let memory_bytes = || Machine::this().memory().map(|memory| memory.bytes);
+    let memory_limit_bytes = args.memory_limit.resolve(memory_bytes)?;
+    Ok(Room { memory_limit_bytes, disks: args.disk.clone() })
+}
+
+/// Prints what came of a command.
+fn said(
+    answer: Result<impl std::fmt::Display + serde::Serialize, CliError>,
+    json: bool,
+) -> Result<u8, CliError> {
+    output::either(&answer?, json)?;
     Ok(0)
 }
 

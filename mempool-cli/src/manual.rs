@@ -57,6 +57,8 @@ mod tests {
                 "verify",
                 "gc",
                 "certs",
+                "serve",
+                "move-to-disk",
                 "memory-limit",
             ] {
                 assert!(text.contains(name), "{name} for {shell}");

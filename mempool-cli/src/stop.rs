@@ -1,7 +1,9 @@
 //! The wish to stop, as signals bring it. The first one ends the job at its next chunk, so that it removes its files; a second one ends the process at once.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read},
+    os::unix::net::UnixStream,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -11,6 +13,7 @@ use std::{
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ},
     flag,
+    low_level::pipe,
 };
 
 /// The signals that end a job, with their names.
@@ -40,8 +43,7 @@ impl Stop {
     pub(crate) fn on_signals() -> io::Result<Self> {
         let stop = Self::default();
         let again = Arc::new(AtomicBool::new(false));
-        let ignored = ignored(&fs::read_to_string("/proc/self/status").unwrap_or_default());
-        for (signal, _) in SIGNALS.into_iter().filter(|(signal, _)| !is_in(ignored, *signal)) {
+        for signal in heard() {
             // In this order: the flag that the first signal sets is what makes the second one final.
             flag::register_conditional_default(signal, Arc::clone(&again))?;
             flag::register(signal, Arc::clone(&again))?;
@@ -57,6 +59,22 @@ impl Stop {
     pub(crate) fn is_asked(&self) -> bool {
         // Relaxed: nothing is read that the handler wrote before.
         self.signal.load(Ordering::Relaxed) != 0
+    }
+
+    /// Returns when it is time to stop.
+    ///
+    /// # Errors
+    /// The system refuses a handler.
+    pub(crate) fn wait(&self) -> io::Result<()> {
+        let (mut asked, asks) = UnixStream::pair()?;
+        for signal in heard() {
+            pipe::register(signal, asks.try_clone()?)?;
+        }
+        // What came before this is in the flag, and what comes from here on is in the pipe.
+        match self.is_asked() {
+            true => Ok(()),
+            false => asked.read_exact(&mut [0]),
+        }
     }
 
     /// Goes on unless it is time to stop.
@@ -77,6 +95,12 @@ impl Stop {
     pub(crate) fn ask(&self) {
         self.signal.store(usize::try_from(SIGINT).unwrap(), Ordering::Relaxed);
     }
+}
+
+/// The signals that end this process's jobs.
+fn heard() -> impl Iterator<Item = i32> {
+    let ignored = ignored(&fs::read_to_string("/proc/self/status").unwrap_or_default());
+    SIGNALS.into_iter().map(|(signal, _)| signal).filter(move |signal| !is_in(ignored, *signal))
 }
 
 /// The set of ignored signals in the text of `/proc/self/status`; empty where it does not say.
@@ -102,6 +126,7 @@ mod tests {
         other.ask();
         let stopped = stop.check().unwrap_err();
         assert!(stop.is_asked());
+        stop.wait().unwrap();
         assert_eq!(stopped.exit_code, 130);
         assert!(stopped.to_string().starts_with("stopped by SIGINT"), "{stopped}");
     }
