@@ -4,14 +4,39 @@
 //! prints what happened.
 
 mod claims {
+    pub(crate) mod cuts;
     pub(crate) mod dice;
     pub(crate) mod play;
     pub(crate) mod world;
 }
 
+use claims::cuts::{Deed, cut_everywhere};
 use claims::play::run_seeds;
 
 #[test]
 fn seeded_clusters_free_nothing_early_and_leak_nothing() {
     run_seeds(0..500);
+}
+
+/// A get by name: the node registers itself, and renews for the first time.
+#[test]
+fn a_get_is_cut_at_each_message() {
+    println!("{} cases", cut_everywhere(Deed::Get, 8));
+}
+
+/// A share: the owner registers the receiver, the receiver takes the reference and makes its first contact.
+#[test]
+fn a_share_is_cut_at_each_message() {
+    println!("{} cases", cut_everywhere(Deed::Share, 12));
+}
+
+#[test]
+fn a_drop_is_cut_at_each_message() {
+    println!("{} cases", cut_everywhere(Deed::Drop, 6));
+}
+
+/// A move: offer, copy, commit, the holder's way to the new owner, and the old owner's word that its claims have ended.
+#[test]
+fn a_move_is_cut_at_each_message() {
+    println!("{} cases", cut_everywhere(Deed::Migrate, 30));
 }

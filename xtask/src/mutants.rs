@@ -326,6 +326,49 @@ const MUTANTS: &[Mutant] = &[
         "bytes",
         "served::a_source_that_gives_wrong_pieces_ends_the_body",
     ),
+    mutant(
+        "holder_never_fenced",
+        "mempool-net",
+        "claims",
+        "seeded_clusters_free_nothing_early_and_leak_nothing",
+    ),
+    mutant(
+        "lease_never_expires",
+        "mempool-net",
+        "claims",
+        "seeded_clusters_free_nothing_early_and_leak_nothing",
+    ),
+    mutant(
+        "late_release_ends_newer",
+        "mempool-net",
+        "claims",
+        "seeded_clusters_free_nothing_early_and_leak_nothing",
+    ),
+    mutant(
+        "counts_for_sets",
+        "mempool-net",
+        "claims",
+        "seeded_clusters_free_nothing_early_and_leak_nothing",
+    ),
+    mutant(
+        "ticket_never_ends",
+        "mempool-net",
+        "claims",
+        "seeded_clusters_free_nothing_early_and_leak_nothing",
+    ),
+    mutant(
+        "late_share_trusted",
+        "mempool-net",
+        "claims",
+        "seeded_clusters_free_nothing_early_and_leak_nothing",
+    ),
+    mutant(
+        "epoch_ignored",
+        "mempool-net",
+        "claims",
+        "seeded_clusters_free_nothing_early_and_leak_nothing",
+    ),
+    mutant("commit_unprepared", "mempool-net", "claims", "a_move_is_cut_at_each_message"),
 ];
 
 /// Plants the bugs whose names contain one of the arguments, or all.

@@ -352,9 +352,8 @@ impl Holder {
                     held.version = held.version.max(one.version);
                     registrations.push(*one);
                 }
-                Some(held) if held.next.is_some_and(|(next, _)| next == owner) => {
-                    registrations.push(*one);
-                }
+                // The answer to this node's own question, which is on its way, brings a version to go by.
+                Some(held) if held.next.is_some_and(|(next, _)| next == owner) => {}
                 _ => tie.release(one.value, one.version),
             }
         }
