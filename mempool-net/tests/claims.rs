@@ -7,15 +7,18 @@ mod claims {
     pub(crate) mod cuts;
     pub(crate) mod dice;
     pub(crate) mod play;
+    pub(crate) mod rules;
     pub(crate) mod world;
 }
 
 use claims::cuts::{Deed, cut_everywhere};
 use claims::play::run_seeds;
+use claims::rules::{epoch_once, late_release};
 
 #[test]
 fn seeded_clusters_free_nothing_early_and_leak_nothing() {
-    run_seeds(0..500);
+    // Without optimization a cluster takes a tenth of a second.
+    run_seeds(0..if cfg!(debug_assertions) { 200 } else { 2000 });
 }
 
 /// A get by name: the node registers itself, and renews for the first time.
@@ -39,4 +42,14 @@ fn a_drop_is_cut_at_each_message() {
 #[test]
 fn a_move_is_cut_at_each_message() {
     println!("{} cases", cut_everywhere(Deed::Migrate, 30));
+}
+
+#[test]
+fn a_late_release_ends_nothing_newer() {
+    late_release();
+}
+
+#[test]
+fn an_epoch_is_given_once() {
+    epoch_once();
 }

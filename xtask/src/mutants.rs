@@ -338,12 +338,7 @@ const MUTANTS: &[Mutant] = &[
         "claims",
         "seeded_clusters_free_nothing_early_and_leak_nothing",
     ),
-    mutant(
-        "late_release_ends_newer",
-        "mempool-net",
-        "claims",
-        "seeded_clusters_free_nothing_early_and_leak_nothing",
-    ),
+    mutant("late_release_ends_newer", "mempool-net", "claims", "a_late_release_ends_nothing_newer"),
     mutant(
         "counts_for_sets",
         "mempool-net",
@@ -362,12 +357,7 @@ const MUTANTS: &[Mutant] = &[
         "claims",
         "seeded_clusters_free_nothing_early_and_leak_nothing",
     ),
-    mutant(
-        "epoch_ignored",
-        "mempool-net",
-        "claims",
-        "seeded_clusters_free_nothing_early_and_leak_nothing",
-    ),
+    mutant("epoch_ignored", "mempool-net", "claims", "an_epoch_is_given_once"),
     mutant("commit_unprepared", "mempool-net", "claims", "a_move_is_cut_at_each_message"),
 ];
 
