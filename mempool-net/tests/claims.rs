@@ -6,12 +6,14 @@
 mod claims {
     pub(crate) mod cuts;
     pub(crate) mod dice;
+    pub(crate) mod model;
     pub(crate) mod play;
     pub(crate) mod rules;
     pub(crate) mod world;
 }
 
 use claims::cuts::{Deed, cut_everywhere};
+use claims::model::run_sequences;
 use claims::play::run_seeds;
 use claims::rules::{epoch_once, late_release};
 
@@ -52,4 +54,9 @@ fn a_late_release_ends_nothing_newer() {
 #[test]
 fn an_epoch_is_given_once() {
     epoch_once();
+}
+
+#[test]
+fn an_owner_does_what_plain_sets_do() {
+    run_sequences(2000);
 }

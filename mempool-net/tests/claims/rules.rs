@@ -68,7 +68,7 @@ pub(crate) fn epoch_once() {
         if lost { Vec::new() } else { vec![1_000] }
     };
     let until = Duration::from_micros(LEASE / 4);
-    let mut migrate = |world: &mut World, clear: &mut _, to: usize| {
+    let migrate = |world: &mut World, clear: &mut _, to: usize| {
         let to = world.me(to);
         let call = world.at(0, clear, |machine, now, pool| {
             machine.migrate(now, (value, to), true, now + until, pool)

@@ -44,6 +44,14 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
+    /// The node's program drops its own reference.
+    pub(crate) fn drop_local(&mut self, value: GlobalId) {
+        if let Some(one) = self.values.get_mut(&value) {
+            one.local = false;
+        }
+        self.settle(value);
+    }
+
     fn settle(&mut self, value: GlobalId) {
         if self.values.get(&value).is_some_and(|one| !one.local && !one.kept) {
             self.values.remove(&value);
@@ -248,11 +256,7 @@ impl World {
 
     /// The node's program drops its own reference to a value that the node owns.
     pub(crate) fn drop_local(&mut self, slot: usize, value: GlobalId) {
-        let pool = &mut self.nodes[slot].pool;
-        if let Some(one) = pool.values.get_mut(&value) {
-            one.local = false;
-        }
-        pool.settle(value);
+        self.nodes[slot].pool.drop_local(value);
         self.freed = true;
         self.say(|| format!("n{slot} drops its own {}", name(value)));
     }
