@@ -15,7 +15,7 @@ mod claims {
 use claims::cuts::{Deed, cut_everywhere};
 use claims::model::run_sequences;
 use claims::play::run_seeds;
-use claims::rules::{epoch_once, late_release};
+use claims::rules::{epoch_once, late_release, lost_claims_nothing};
 
 #[test]
 fn seeded_clusters_free_nothing_early_and_leak_nothing() {
@@ -59,4 +59,10 @@ fn an_epoch_is_given_once() {
 #[test]
 fn an_owner_does_what_plain_sets_do() {
     run_sequences(2000);
+}
+
+/// Seed 29742 found it.
+#[test]
+fn a_lost_reference_claims_nothing() {
+    lost_claims_nothing();
 }

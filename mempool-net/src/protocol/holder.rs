@@ -458,6 +458,11 @@ impl Holder {
         }
         if held.standing != Standing::Stands {
             held.standing = Standing::Lost(refusal.clone());
+            // A lost reference claims nothing, however long its uses last.
+            if let Some(tie) = self.ties.get_mut(&held.owner) {
+                tie.forget(value);
+                tie.release(value, std::mem::take(&mut held.version));
+            }
             step.effect(Effect::Lost { value, refusal: refusal.clone() });
         }
     }

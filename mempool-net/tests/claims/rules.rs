@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mempool_core::Id;
-use mempool_net::protocol::{Answer, Effect, Machine, Message, Registration};
+use mempool_net::protocol::{Answer, Effect, Machine, Message, Reference, Refusal, Registration};
 use mempool_net::{GlobalId, Incarnation};
 
 use super::world::{Kept, LEASE, Pool, World, settings};
@@ -100,4 +100,47 @@ pub(crate) fn epoch_once() {
     assert!(owns(2).is_some());
     assert!(owns(1).is_some());
     assert_ne!(owns(1), owns(2));
+}
+
+fn sent(machine: &mut Machine) -> Vec<Message> {
+    let mut sent = Vec::new();
+    while let Some(effect) = machine.next_effect() {
+        if let Effect::Send { message, .. } = effect {
+            sent.push(message);
+        }
+    }
+    sent
+}
+
+/// A reference that is lost claims nothing, however long its uses last: what the owner had registered is released.
+pub(crate) fn lost_claims_nothing() {
+    let (owner, now) = (Incarnation(1), Duration::from_secs(1));
+    let mut machine = Machine::new(HOLDER, settings());
+    let mut pool = Pool::default();
+    let value = GlobalId { birth: owner, id: Id { slot: 1, generation: 1 } };
+    machine.acquire(now, Reference { value, owner, epoch: 1, version: 0 }, &mut pool);
+    let (mut renewal, mut question) = (0, 0);
+    for message in sent(&mut machine) {
+        match message {
+            Message::Renew { number } => renewal = number,
+            Message::Register { number, .. } => question = number,
+            other => panic!("{other:?}"),
+        }
+    }
+    // The owner asks about a registration that somebody else had made, before it says that the value is gone.
+    let unconfirmed = vec![Registration { value, version: 1 }];
+    let renewed = Message::Renewed { number: renewal, era: 1, latest: 1, unconfirmed };
+    machine.on_message(now, owner, renewed, &mut pool);
+    assert!(matches!(sent(&mut machine)[..], [Message::Confirm { .. }]));
+    let gone = Refusal::Gone { value, owner };
+    let answers = vec![Answer::Refused(gone.clone())];
+    machine.on_message(now, owner, Message::Registered { number: question, answers }, &mut pool);
+    let released = sent(&mut machine).into_iter().any(|message| match message {
+        Message::Release { registrations, .. } => {
+            registrations == [Registration { value, version: 1 }]
+        }
+        _ => false,
+    });
+    assert!(released);
+    assert_eq!(machine.standing(now, value), Err(gone));
 }
